@@ -1,0 +1,66 @@
+//! Every bound in one place, with its unit and with what happens when it is reached.
+
+use std::time::Duration;
+
+const KIB: usize = 1024;
+
+/// Body of a request, bytes. Beyond: `too_large`. AWS IoT's limit for one message.
+pub const REQUEST_BODY_BYTES_MAX: usize = 128 * KIB;
+/// Nesting of JSON in a body; `serde_json`'s own recursion limit. Beyond: `invalid_request`.
+pub const JSON_DEPTH_MAX: usize = 128;
+/// Messages of one conversation. Beyond: `invalid_request`.
+pub const MESSAGES_MAX: usize = 512;
+/// Stop strings of one request (OpenAI allows 4). Beyond: `invalid_request`.
+pub const STOP_STRINGS_MAX: usize = 16;
+/// One stop string, bytes. Beyond: `invalid_request`.
+pub const STOP_STRING_BYTES_MAX: usize = 256;
+/// Entries of `logit_bias`. Beyond: `invalid_request`.
+pub const LOGIT_BIAS_MAX: usize = 1024;
+/// `top_logprobs` (OpenAI's own limit). Beyond: `invalid_request`.
+pub const TOP_LOGPROBS_MAX: usize = 20;
+/// Longest deadline that a request can ask for: a week. Beyond: `invalid_request`.
+pub const DEADLINE_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// Client id, bytes.
+pub const CLIENT_ID_BYTES_MAX: usize = 64;
+/// Request id, bytes. Beyond: `invalid_request`.
+pub const REQUEST_ID_BYTES_MAX: usize = 128;
+
+/// Requests that wait for a slot, all lanes together. Beyond: `queue_full`.
+pub const QUEUED_REQUESTS_MAX: usize = 64;
+/// Requests of one client that wait for a slot. Beyond: `queue_full`.
+pub const QUEUED_REQUESTS_PER_CLIENT_MAX: usize = 32;
+/// Sequences that run at once. Configuration beyond it is refused.
+pub const SLOTS_MAX: usize = 64;
+/// Deltas between engine and a slow reader. Beyond: deltas are merged, none is lost.
+pub const DELTAS_IN_FLIGHT_MAX: usize = 64;
+/// Commands between service and engine thread. Beyond: the dispatcher waits.
+pub const ENGINE_COMMANDS_MAX: usize = 256;
+/// Tokens of one prefill chunk. A chunk is what a cancel waits for at most.
+pub const PREFILL_CHUNK_TOKENS: usize = 128;
+
+/// Connections served at once per listener. Beyond: they wait in the kernel's backlog.
+pub const CONNECTIONS_MAX: usize = 128;
+/// From connect, or from the last answer, to the end of the next request's head. Beyond: closed.
+pub const HEAD_READ_TIMEOUT: Duration = Duration::from_secs(15);
+/// From head to the end of the body. Beyond: `invalid_request`, closed.
+pub const BODY_READ_TIMEOUT: Duration = Duration::from_secs(30);
+/// Head of a request, bytes. Beyond: 431, closed.
+pub const HEAD_BYTES_MAX: usize = 16 * KIB;
+
+/// Chat template, bytes. Beyond: the package is refused.
+pub const TEMPLATE_BYTES_MAX: usize = 256 * KIB;
+/// Steps that a template may take (minijinja fuel). Beyond: `invalid_request`.
+pub const TEMPLATE_FUEL: u64 = 2_000_000;
+/// Nesting of a template's macros and includes.
+pub const TEMPLATE_DEPTH_MAX: usize = 64;
+/// Rendered prompt, bytes. Beyond: `context_length_exceeded`.
+pub const PROMPT_BYTES_MAX: usize = 4 * 1024 * KIB;
+/// Manifest of a package, bytes. Beyond: the package is refused.
+pub const MANIFEST_BYTES_MAX: u64 = 1024 * KIB as u64;
+/// Tokenizer file, bytes. Beyond: the package is refused. The largest known is 33 MB.
+pub const TOKENIZER_BYTES_MAX: u64 = 64 * 1024 * KIB as u64;
+/// Files of one package. Beyond: the package is refused.
+pub const PACKAGE_FILES_MAX: usize = 256;
+/// Configuration file, bytes. Beyond: refused.
+pub const CONFIG_BYTES_MAX: u64 = 1024 * KIB as u64;

@@ -1,0 +1,21 @@
+//! What Outpost talks about: requests, finals, errors, limits, time.
+//!
+//! No I/O and no runtime here, only data and the rules that hold for it everywhere. Each
+//! type makes one wrong thing impossible: a [`ClientId`] fits into one topic level, a
+//! [`Deadline`] cannot be compared with wall time, an [`Error`] always carries words that
+//! may be shown to a stranger.
+
+mod clock;
+mod error;
+mod ids;
+mod lane;
+pub mod limits;
+mod outcome;
+mod sampling;
+
+pub use clock::{BootTime, Clock, Deadline, SystemClock, UnixSeconds};
+pub use error::{Error, ErrorKind, Result};
+pub use ids::{ClientId, RequestId};
+pub use lane::Lane;
+pub use outcome::{Delta, FinishReason, Outcome, TokenLogprob, Usage};
+pub use sampling::{GenerationOptions, Sampling};

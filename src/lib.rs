@@ -1,0 +1,3 @@
+//! Outpost keeps a language model resident on a small Linux board.
+pub mod domain;
+pub mod model;
