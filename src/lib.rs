@@ -1,3 +1,4 @@
 //! Outpost keeps a language model resident on a small Linux board.
 pub mod domain;
+pub mod engine;
 pub mod model;

@@ -152,7 +152,8 @@ impl Error {
 
     /// Our own fault: the caller learns only that, the log learns `detail`.
     pub fn internal(detail: impl fmt::Display) -> Self {
-        Self::new(ErrorKind::Internal, "Outpost failed to answer; the daemon's log says why").with_detail(detail)
+        Self::new(ErrorKind::Internal, "Outpost failed to answer; the daemon's log says why")
+            .with_detail(detail)
     }
 
     /// Adds words for the log.

@@ -198,9 +198,11 @@ impl Manifest {
         positive("the number of variants", self.variants.len())?;
         positive("the length of self_test.prompt", self.self_test.prompt.len())?;
         positive("the length of self_test.tokens", self.self_test.tokens.len())?;
-        for (what, ids) in
-            [("eos", &self.eos), ("self_test.prompt", &self.self_test.prompt), ("self_test.tokens", &self.self_test.tokens)]
-        {
+        for (what, ids) in [
+            ("eos", &self.eos),
+            ("self_test.prompt", &self.self_test.prompt),
+            ("self_test.tokens", &self.self_test.tokens),
+        ] {
             ids.iter().try_for_each(|id| token(what, *id))?;
         }
         self.bos.map_or(Ok(()), |id| token("bos", id))?;
