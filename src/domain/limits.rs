@@ -34,8 +34,8 @@ pub const QUEUED_REQUESTS_PER_CLIENT_MAX: usize = 32;
 pub const SLOTS_MAX: usize = 64;
 /// Deltas between engine and a slow reader. Beyond: deltas are merged, none is lost.
 pub const DELTAS_IN_FLIGHT_MAX: usize = 64;
-/// Commands between service and engine thread. Beyond: the dispatcher waits.
-pub const ENGINE_COMMANDS_MAX: usize = 256;
+/// Times in a row that the engine is built anew after a panic or a failed run. Beyond: `failed`.
+pub const ENGINE_DEATHS_MAX: u32 = 3;
 /// Tokens of one prefill chunk. A chunk is what a cancel waits for at most.
 pub const PREFILL_CHUNK_TOKENS: usize = 128;
 

@@ -1,7 +1,58 @@
-//! ONNX Runtime under one thread.
+//! The model at work: ONNX Runtime under one thread, slots, sampling, text.
+//!
+//! - [`Engine`] is a handle; the thread behind it owns the session and all that changes.
+//! - [`Graph`] is tokens in, logits out; the forge uses it alone.
+//! - `ffi` is the one module with `unsafe`.
+//!
+//! Promises: a cancelled job ends within one step; a job that cannot go on gets an error,
+//! never silence; a slow reader slows nobody; steady decoding allocates nothing that grows.
+
 mod ffi;
 mod graph;
+mod job;
+mod load;
+mod plan;
 mod runtime;
+mod sample;
+mod sequence;
+mod state;
+mod stop;
+mod worker;
+
+use std::{io, sync::Arc, thread::JoinHandle};
+
+use tokio::sync::{mpsc, watch};
 
 pub use graph::{Graph, GraphError, GraphOptions};
+pub use job::{Cancel, CancelFlag, Command, Job};
+pub use load::{CPU_PROVIDER, EngineOptions, LoadError};
 pub use runtime::{RUNTIME_MINOR_MIN, RuntimeError, RuntimeInfo, load_runtime};
+pub use sample::{argmax, log_probabilities};
+pub use state::{EngineState, EngineStats, LoadStage, Model};
+
+use crate::domain::Clock;
+
+/// Handle of the engine thread. The thread ends when the last clone of `commands` is gone.
+pub struct Engine {
+    /// Room for one job: the queue before it decides the order, not this channel.
+    pub commands: mpsc::Sender<Command>,
+    /// Where the engine is in its life.
+    pub state: watch::Receiver<EngineState>,
+    /// Its counters.
+    pub stats: Arc<EngineStats>,
+    /// The thread, to wait for at the end.
+    pub thread: JoinHandle<()>,
+}
+
+impl Engine {
+    /// Starts the thread, which loads the package and then serves.
+    pub fn start(options: EngineOptions, clock: Arc<dyn Clock>) -> io::Result<Self> {
+        let (commands, receiver) = mpsc::channel(1);
+        let (state_sender, state) = watch::channel(EngineState::Loading(LoadStage::Runtime));
+        let stats = Arc::new(EngineStats::default());
+        let worker =
+            worker::Worker { options, commands: receiver, state: state_sender, stats: Arc::clone(&stats), clock };
+        let thread = std::thread::Builder::new().name("engine".into()).spawn(move || worker.run())?;
+        Ok(Self { commands, state, stats, thread })
+    }
+}

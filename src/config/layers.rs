@@ -1,0 +1,212 @@
+//! Where values come from: files, environment, flags, each laid over the one before.
+//!
+//! Nothing stops at the first mistake: every layer is read to its end and every problem is
+//! kept, with the place where it stands and, for a name that does not exist, the nearest
+//! one that does.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    path::{Path, PathBuf},
+};
+
+use super::schema::Config;
+use crate::domain::limits;
+
+/// The directories and files that are read when nobody says otherwise, lowest first.
+pub const DEFAULT_FILES: [&str; 2] = ["/usr/lib/outpost/outpost.toml", "/etc/outpost/outpost.toml"];
+/// Drop-ins, in the order of their names.
+pub const DROP_IN_DIR: &str = "/etc/outpost/conf.d";
+/// Prefix of environment variables: `OUTPOST_<SECTION>__<KEY>`.
+pub const ENV_PREFIX: &str = "OUTPOST_";
+
+/// Where a value stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Nobody set it.
+    Default,
+    /// A line of a file, counted from 1.
+    File(PathBuf, usize),
+    /// An environment variable.
+    Env(String),
+    /// A flag of the command line.
+    Flag,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::File(path, line) => write!(f, "{}:{line}", path.display()),
+            Self::Env(name) => write!(f, "environment {name}"),
+            Self::Flag => f.write_str("command line"),
+        }
+    }
+}
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Where it stands.
+    pub origin: Origin,
+    /// What is wrong and what would be right.
+    pub message: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.origin, self.message)
+    }
+}
+
+/// A configuration with the origin of each value, and what was wrong on the way.
+#[derive(Clone, Debug, Default)]
+pub struct Layered {
+    /// The values.
+    pub config: Config,
+    /// Origin of each key that somebody set.
+    pub origins: BTreeMap<&'static str, Origin>,
+    /// Everything that is wrong.
+    pub problems: Vec<Problem>,
+}
+
+impl Layered {
+    /// Origin of `key`.
+    pub fn origin(&self, key: &str) -> Origin {
+        self.origins.get(key).cloned().unwrap_or(Origin::Default)
+    }
+
+    /// Lays a file over what is there. A missing file is nothing; one that cannot be read is a problem.
+    pub fn add_file(&mut self, path: &Path) {
+        let text = match read_bounded(path) {
+            Ok(Some(text)) => text,
+            Ok(None) => return,
+            Err(reason) => return self.problem(Origin::File(path.into(), 1), reason),
+        };
+        self.add_text(path, &text);
+    }
+
+    /// Lays the text of a file over what is there.
+    pub fn add_text(&mut self, path: &Path, text: &str) {
+        let at = |offset: usize| Origin::File(path.into(), line_of(text, offset));
+        let parsed = toml::de::DeTable::parse(text)
+            .map_err(|e| (e.span().map_or(0, |s| s.start), e.message().to_owned()))
+            .and_then(|spans| {
+                toml::from_str::<toml::Table>(text).map(|t| (spans, t)).map_err(|e| (0, e.to_string()))
+            });
+        let (spans, table) = match parsed {
+            Ok(parsed) => parsed,
+            Err((offset, message)) => return self.problem(at(offset), message),
+        };
+        for (section, body) in spans.get_ref() {
+            let name = section.get_ref().as_ref();
+            let (Some(entries), Some(values)) =
+                (body.get_ref().as_table(), table.get(name).and_then(toml::Value::as_table))
+            else {
+                let hint = nearest(name, Config::SECTIONS);
+                self.problem(at(section.span().start), format!("`{name}` is not a [section]{hint}"));
+                continue;
+            };
+            if !Config::SECTIONS.contains(&name) {
+                let hint = nearest(name, Config::SECTIONS);
+                self.problem(at(section.span().start), format!("there is no section [{name}]{hint}"));
+                continue;
+            }
+            for (key, _) in entries {
+                let path = format!("{name}.{}", key.get_ref());
+                let origin = at(key.span().start);
+                match values.get(key.get_ref().as_ref()) {
+                    Some(value) => self.put(&path, origin, |config| config.set(&path, value)),
+                    None => self.problem(origin, format!("`{path}` has no value")),
+                }
+            }
+        }
+    }
+
+    /// Lays environment variables over what is there; others than ours are passed over.
+    pub fn add_env(&mut self, vars: impl IntoIterator<Item = (String, String)>) {
+        for (name, value) in vars {
+            let Some((section, key)) = name.strip_prefix(ENV_PREFIX).and_then(|rest| rest.split_once("__"))
+            else {
+                continue;
+            };
+            let path = format!("{}.{}", section.to_ascii_lowercase(), key.to_ascii_lowercase());
+            self.put(&path, Origin::Env(name.clone()), |config| config.set_text(&path, &value));
+        }
+    }
+
+    /// Lays `section.key=value` flags over what is there.
+    pub fn add_flags<'a>(&mut self, flags: impl IntoIterator<Item = &'a str>) {
+        for flag in flags {
+            match flag.split_once('=') {
+                Some((path, value)) => {
+                    let path = path.trim();
+                    self.put(path, Origin::Flag, |config| config.set_text(path, value.trim()));
+                }
+                None => self.problem(Origin::Flag, format!("`{flag}`: expected section.key=value")),
+            }
+        }
+    }
+
+    fn put(
+        &mut self,
+        path: &str,
+        origin: Origin,
+        set: impl FnOnce(&mut Config) -> Option<Result<(), String>>,
+    ) {
+        match (set(&mut self.config), Config::KEYS.iter().find(|k| k.path == path)) {
+            (Some(Ok(())), Some(key)) => {
+                self.origins.insert(key.path, origin);
+            }
+            (Some(Err(reason)), _) => self.problem(origin, format!("`{path}` {reason}")),
+            _ => {
+                let known: Vec<&str> = Config::KEYS.iter().map(|k| k.path).collect();
+                self.problem(origin, format!("there is no key `{path}`{}", nearest(path, &known)));
+            }
+        }
+    }
+
+    /// Notes something wrong.
+    pub fn problem(&mut self, origin: Origin, message: impl Into<String>) {
+        self.problems.push(Problem { origin, message: message.into() });
+    }
+}
+
+fn read_bounded(path: &Path) -> Result<Option<String>, String> {
+    match std::fs::metadata(path) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(format!("cannot be read: {e}")),
+        Ok(m) if m.len() > limits::CONFIG_BYTES_MAX => {
+            return Err(format!("has {} bytes, more than {}", m.len(), limits::CONFIG_BYTES_MAX));
+        }
+        Ok(_) => {}
+    }
+    std::fs::read_to_string(path).map(Some).map_err(|e| format!("cannot be read: {e}"))
+}
+
+/// Drop-ins of `dir` in the order of their names; a missing directory has none.
+pub(super) fn drop_ins(dir: &Path) -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> = std::fs::read_dir(dir)
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| entry.ok().map(|e| e.path()))
+        .filter(|path| path.extension().is_some_and(|e| e == "toml"))
+        .collect();
+    files.sort();
+    files
+}
+
+fn line_of(text: &str, offset: usize) -> usize {
+    text.as_bytes().iter().take(offset).filter(|b| **b == b'\n').count() + 1
+}
+
+/// `; did you mean …` for a name that is near enough to be a slip of the finger.
+fn nearest(name: &str, known: &[&str]) -> String {
+    known
+        .iter()
+        .map(|k| (strsim::damerau_levenshtein(name, k), k))
+        .min_by_key(|(distance, _)| *distance)
+        .filter(|(distance, k)| *distance <= k.len().div_ceil(3))
+        .map(|(_, k)| format!("; did you mean `{k}`?"))
+        .unwrap_or_default()
+}

@@ -1,0 +1,138 @@
+//! Every key, with its type, its default and its meaning beside it.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use super::setting::{FileMode, LogLevel, Setting};
+
+/// One key as `config show` and messages need it.
+#[derive(Clone, Copy, Debug)]
+pub struct Key {
+    /// `section.key`.
+    pub path: &'static str,
+    /// What it means.
+    pub doc: &'static str,
+}
+
+/// Writes the structs, their defaults and the table of keys from one list.
+macro_rules! settings {
+    ($($(#[doc = $section_doc:literal])* $section:ident: $Section:ident {
+        $($(#[doc = $doc:literal])* $key:ident: $Type:ty = $default:expr;)*
+    })*) => {
+        /// The daemon's configuration.
+        #[derive(Clone, Debug, Default, PartialEq)]
+        pub struct Config {
+            $($(#[doc = $section_doc])* pub $section: $Section,)*
+        }
+
+        $(
+            $(#[doc = $section_doc])*
+            #[derive(Clone, Debug, PartialEq)]
+            pub struct $Section {
+                $($(#[doc = $doc])* pub $key: $Type,)*
+            }
+
+            impl Default for $Section {
+                fn default() -> Self {
+                    Self { $($key: $default,)* }
+                }
+            }
+        )*
+
+        impl Config {
+            /// Every key there is, in the order of this file.
+            pub const KEYS: &[Key] = &[$($(Key {
+                path: concat!(stringify!($section), ".", stringify!($key)),
+                doc: concat!($($doc, "\n",)*),
+            },)*)*];
+
+            /// Every section there is.
+            pub const SECTIONS: &[&str] = &[$(stringify!($section)),*];
+
+            /// Sets one key from TOML; `None` when there is no such key.
+            pub fn set(&mut self, path: &str, value: &toml::Value) -> Option<Result<(), String>> {
+                $($(if path == concat!(stringify!($section), ".", stringify!($key)) {
+                    return Some(<$Type>::from_toml(value).map(|v| self.$section.$key = v));
+                })*)*
+                None
+            }
+
+            /// Sets one key from an environment variable or a flag; `None` when there is no such key.
+            pub fn set_text(&mut self, path: &str, text: &str) -> Option<Result<(), String>> {
+                $($(if path == concat!(stringify!($section), ".", stringify!($key)) {
+                    return Some(<$Type>::from_text(text).map(|v| self.$section.$key = v));
+                })*)*
+                None
+            }
+
+            /// One key's value as it would stand in a file.
+            pub fn get(&self, path: &str) -> Option<toml::Value> {
+                $($(if path == concat!(stringify!($section), ".", stringify!($key)) {
+                    return Some(self.$section.$key.to_toml());
+                })*)*
+                None
+            }
+        }
+    };
+}
+
+settings! {
+    /// Who this node is.
+    node: Node {
+        /// Name of this node in status and logs. Empty: the host name.
+        id: String = String::new();
+    }
+    /// The ONNX Runtime library.
+    runtime: Runtime {
+        /// Path of `libonnxruntime.so`. Empty: ORT_DYLIB_PATH, then the model package's directory, then the
+        /// library shipped with Outpost, then the system's.
+        onnxruntime: Option<PathBuf> = None;
+    }
+    /// The resident model.
+    model: Model {
+        /// Directory of the model package. Empty: no model, every prompt is refused.
+        package: Option<PathBuf> = None;
+        /// Execution providers, best first.
+        providers: Vec<String> = vec!["cpu".into()];
+    }
+    /// What the engine may take of the board.
+    engine: Engine {
+        /// Answers that are written at once, 1 to 64. Each takes room in the KV cache.
+        slots: usize = 4;
+        /// Tokens of prompt and answer together, per slot. The package's own limit holds too.
+        context: usize = 4096;
+        /// Threads of one run. 0: one per big core.
+        threads: usize = 0;
+    }
+    /// How requests are taken in.
+    service: Service {
+        /// Tokens of an answer when the request does not say.
+        answer_tokens: usize = 1024;
+        /// Seconds that running answers get to finish after SIGTERM.
+        stop_grace_s: usize = 20;
+    }
+    /// Where the daemon keeps its files.
+    store: Store {
+        /// Directory; must be writable.
+        path: PathBuf = "/var/lib/outpost".into();
+    }
+    /// The HTTP interface.
+    http: Http {
+        /// Unix socket. Empty: none.
+        socket: Option<PathBuf> = Some("/run/outpost/outpost.sock".into());
+        /// Permissions of the socket.
+        socket_mode: FileMode = FileMode(0o660);
+        /// Group of the socket, by name. Empty: the daemon's own.
+        socket_group: Option<String> = None;
+        /// TCP address to listen on as well, such as `127.0.0.1:8080`. Empty: none.
+        tcp: Option<SocketAddr> = None;
+        /// Listen on a `tcp` address that is not loopback only when this is `"allow"`.
+        tcp_beyond_loopback: Option<String> = None;
+        /// File with the bearer token that TCP clients must send. Required with `tcp`.
+        token_file: Option<PathBuf> = None;
+    }
+    /// The log.
+    log: Log {
+        /// error, warn, info, debug or trace.
+        level: LogLevel = LogLevel(tracing::Level::INFO);
+    }
+}

@@ -1,0 +1,310 @@
+//! The engine thread: it owns the session and everything that changes while a model runs.
+//!
+//! ```text
+//! loop: take commands → plan one step → decode run → prefill chunk → hand out text
+//! ```
+//! Sequences that decode fill the slots `0..n` without a gap; the one prompt that is being
+//! read has slot `n`. When a sequence ends, the last one moves into its place.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, atomic::Ordering},
+};
+
+use tokio::sync::{mpsc, watch};
+
+use super::{
+    Graph, GraphError,
+    job::{Command, Job},
+    load::{EngineOptions, load},
+    plan::{Chunk, plan},
+    sequence::{Flow, Sequence, Vocabulary},
+    state::{EngineState, EngineStats, Model},
+};
+use crate::domain::{Clock, Error, ErrorKind, FinishReason, limits};
+
+/// Everything that outlives one build of the engine.
+pub(super) struct Worker {
+    pub(super) options: EngineOptions,
+    pub(super) commands: mpsc::Receiver<Command>,
+    pub(super) state: watch::Sender<EngineState>,
+    pub(super) stats: Arc<EngineStats>,
+    pub(super) clock: Arc<dyn Clock>,
+}
+
+impl Worker {
+    /// Runs until every sender of commands is gone.
+    pub(super) fn run(mut self) {
+        let mut deaths = 0;
+        loop {
+            let ended = catch_unwind(AssertUnwindSafe(|| self.load_and_serve()));
+            let why = match ended {
+                Ok(Ended::Closed) => return,
+                Ok(Ended::NotLoaded(why)) => {
+                    tracing::error!("{why}");
+                    self.state.send_replace(EngineState::Failed(why));
+                    if self.wait_for_reload() { continue } else { return }
+                }
+                Ok(Ended::Broken(why)) => why,
+                Err(panic) => format!("panic: {}", panic_text(panic.as_ref())),
+            };
+            deaths += 1;
+            EngineStats::add(&self.stats.restarts, 1);
+            self.stats.running.store(0, Ordering::Relaxed);
+            tracing::error!(deaths, "the engine died and is built anew: {why}");
+            if deaths >= limits::ENGINE_DEATHS_MAX {
+                self.state.send_replace(EngineState::Failed(format!("the engine died {deaths} times: {why}")));
+                if !self.wait_for_reload() {
+                    return;
+                }
+                deaths = 0;
+            }
+        }
+    }
+
+    fn load_and_serve(&mut self) -> Ended {
+        let state = &self.state;
+        let loaded = load(&self.options, &*self.clock, &mut |stage| {
+            state.send_replace(EngineState::Loading(stage));
+        });
+        let (graph, model) = match loaded {
+            Ok(loaded) => loaded,
+            Err(error) => return Ended::NotLoaded(error.to_string()),
+        };
+        tracing::info!(
+            model = model.manifest.name,
+            load_ms = model.load_time.as_millis() as u64,
+            context = model.context,
+            slots = model.slots,
+            threads = model.threads,
+            "the model is ready"
+        );
+        self.state.send_replace(EngineState::Ready(Arc::clone(&model)));
+        let mut engine = Running {
+            graph,
+            model,
+            decoding: Vec::new(),
+            prefilling: None,
+            stats: Arc::clone(&self.stats),
+            clock: Arc::clone(&self.clock),
+            started: 0,
+        };
+        engine.serve(&mut self.commands)
+    }
+
+    /// Refuses what comes until somebody asks to try again; `false`: nobody ever will.
+    fn wait_for_reload(&mut self) -> bool {
+        while let Some(command) = self.commands.blocking_recv() {
+            match command {
+                Command::Reload => return true,
+                Command::Run(job) => {
+                    let _ = job.done.send(Err(Error::new(ErrorKind::ModelLoading, "the model is not loaded")));
+                }
+            }
+        }
+        false
+    }
+}
+
+/// Why the engine stopped serving.
+enum Ended {
+    Closed,
+    NotLoaded(String),
+    Broken(String),
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("without words")
+}
+
+/// One build of the engine, with the sequences in its slots.
+struct Running {
+    graph: Graph,
+    model: Arc<Model>,
+    /// Sequence `i` is in slot `i`.
+    decoding: Vec<Sequence>,
+    /// In slot `decoding.len()`.
+    prefilling: Option<Sequence>,
+    stats: Arc<EngineStats>,
+    clock: Arc<dyn Clock>,
+    started: u64,
+}
+
+impl Running {
+    fn serve(&mut self, commands: &mut mpsc::Receiver<Command>) -> Ended {
+        loop {
+            if let Some(ended) = self.take(commands) {
+                return ended;
+            }
+            self.drop_cancelled();
+            if let Err(error) = self.step() {
+                for sequence in self.decoding.drain(..).chain(self.prefilling.take()) {
+                    sequence.fail(Error::internal(&error));
+                }
+                return Ended::Broken(error.to_string());
+            }
+            EngineStats::add(&self.stats.steps, 1);
+            self.stats.running.store(self.running() as u64, Ordering::Relaxed);
+        }
+    }
+
+    fn running(&self) -> usize {
+        self.decoding.len() + usize::from(self.prefilling.is_some())
+    }
+
+    /// Takes new work while there is room for it; waits when there is nothing else to do.
+    fn take(&mut self, commands: &mut mpsc::Receiver<Command>) -> Option<Ended> {
+        loop {
+            let room = self.prefilling.is_none() && self.decoding.len() < self.graph.slots();
+            let command = if self.running() == 0 {
+                match commands.blocking_recv() {
+                    Some(command) => command,
+                    None => return Some(Ended::Closed),
+                }
+            } else if room {
+                match commands.try_recv() {
+                    Ok(command) => command,
+                    Err(_) => return None,
+                }
+            } else {
+                return None;
+            };
+            if let Command::Run(job) = command {
+                self.start(*job);
+            }
+        }
+    }
+
+    fn start(&mut self, job: Job) {
+        let now = self.clock.boot();
+        self.started += 1;
+        let entropy = std::hash::BuildHasher::hash_one(&std::collections::hash_map::RandomState::new(), self.started);
+        let sequence = Sequence::new(job, &self.model.tokenizer, self.graph.context(), entropy, now);
+        self.prefilling = Some(sequence);
+        self.stats.running.store(self.running() as u64, Ordering::Relaxed);
+    }
+
+    fn drop_cancelled(&mut self) {
+        for slot in (0..self.decoding.len()).rev() {
+            if let Some(error) = self.decoding[slot].job.cancel.error() {
+                self.release(slot).fail(error);
+            }
+        }
+        if let Some(error) = self.prefilling.as_ref().and_then(|s| s.job.cancel.error())
+            && let Some(sequence) = self.prefilling.take()
+        {
+            sequence.fail(error);
+        }
+    }
+
+    fn step(&mut self) -> Result<(), GraphError> {
+        let step = plan(self.decoding.len(), self.prefilling.as_ref().map(Sequence::prefill));
+        if step.decode > 0 {
+            self.decode()?;
+        }
+        if let Some(chunk) = step.prefill {
+            // Sequences that ended in this step's decode run have moved the prompt to a lower slot.
+            self.prefill(Chunk { slot: self.decoding.len(), ..chunk })?;
+        }
+        Ok(())
+    }
+
+    fn decode(&mut self) -> Result<(), GraphError> {
+        let began = self.clock.boot();
+        let tokens: Vec<u32> = self.decoding.iter().map(|s| s.next).collect();
+        let pasts: Vec<usize> = self.decoding.iter().map(|s| s.committed).collect();
+        let logits = self.graph.decode(&tokens, &pasts)?;
+        let now = self.clock.boot();
+        let vocabulary = Vocabulary { tokenizer: &self.model.tokenizer, eos: &self.model.manifest.eos };
+        let mut ended = Vec::new();
+        for (slot, (sequence, row)) in
+            self.decoding.iter_mut().zip(logits.chunks_exact(self.model.manifest.vocabulary)).enumerate()
+        {
+            sequence.committed += 1;
+            if let Some(end) = advance(sequence, row, vocabulary, now) {
+                ended.push((slot, end));
+            }
+        }
+        EngineStats::add(&self.stats.decode_tokens, tokens.len() as u64);
+        EngineStats::add(&self.stats.decode_micros, now.since(began).as_micros() as u64);
+        // From the last slot down, so that a move never touches a slot still to be released.
+        for (slot, end) in ended.into_iter().rev() {
+            let sequence = self.release(slot);
+            close(sequence, end, now);
+        }
+        Ok(())
+    }
+
+    fn prefill(&mut self, chunk: Chunk) -> Result<(), GraphError> {
+        let Some(sequence) = &mut self.prefilling else { return Ok(()) };
+        let began = self.clock.boot();
+        let tokens = &sequence.job.prompt[chunk.start..chunk.start + chunk.len];
+        let logits = self.graph.prefill(chunk.slot, chunk.start, tokens, &[chunk.len - 1])?;
+        let now = self.clock.boot();
+        sequence.committed += chunk.len;
+        EngineStats::add(&self.stats.prefill_tokens, chunk.len as u64);
+        EngineStats::add(&self.stats.prefill_micros, now.since(began).as_micros() as u64);
+        if !chunk.last {
+            return Ok(());
+        }
+        let vocabulary = Vocabulary { tokenizer: &self.model.tokenizer, eos: &self.model.manifest.eos };
+        let end = advance(sequence, logits, vocabulary, now);
+        if let Some(sequence) = self.prefilling.take() {
+            match end {
+                Some(end) => close(sequence, end, now),
+                None => self.decoding.push(sequence),
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the sequence out of its slot and closes the gap.
+    fn release(&mut self, slot: usize) -> Sequence {
+        let sequence = self.decoding.swap_remove(slot);
+        let freed = self.decoding.len();
+        if slot < freed {
+            self.graph.copy_slot(freed, slot, self.decoding[slot].committed);
+        }
+        if let Some(prompt) = &self.prefilling {
+            self.graph.copy_slot(freed + 1, freed, prompt.committed);
+        }
+        sequence
+    }
+}
+
+/// How a sequence leaves its slot.
+enum End {
+    Finished(FinishReason),
+    Failed(Error),
+}
+
+fn advance(
+    sequence: &mut Sequence,
+    logits: &[f32],
+    vocabulary: Vocabulary<'_>,
+    now: crate::domain::BootTime,
+) -> Option<End> {
+    match sequence.accept(logits, vocabulary, now) {
+        Ok(Some(finish)) => Some(End::Finished(finish)),
+        Ok(None) => match sequence.flush() {
+            Flow::Goes => None,
+            Flow::NobodyReads => {
+                Some(End::Failed(Error::new(ErrorKind::Cancelled, "nobody reads the answer any more")))
+            }
+        },
+        Err(error) => Some(End::Failed(error)),
+    }
+}
+
+fn close(sequence: Sequence, end: End, now: crate::domain::BootTime) {
+    match end {
+        End::Finished(finish) => {
+            sequence.finish(finish, now);
+        }
+        End::Failed(error) => sequence.fail(error),
+    }
+}
