@@ -45,6 +45,15 @@ pub const CONNECTIONS_MAX: usize = 128;
 pub const HEAD_READ_TIMEOUT: Duration = Duration::from_secs(15);
 /// From head to the end of the body. Beyond: `invalid_request`, closed.
 pub const BODY_READ_TIMEOUT: Duration = Duration::from_secs(30);
+/// Of a body that is too large this much is read and thrown away, so that its sender gets to
+/// read the answer, bytes. Beyond: closed.
+pub const BODY_DISCARD_BYTES_MAX: usize = 32 * 1024 * KIB;
+/// Silence in a stream after which a comment is sent, so that proxies and readers know it lives.
+pub const STREAM_HEARTBEAT: Duration = Duration::from_secs(15);
+/// Bearer token file, bytes. Beyond: refused.
+pub const TOKEN_FILE_BYTES_MAX: u64 = 4 * KIB as u64;
+/// For the last words to those whose answers did not finish in `stop_grace`.
+pub const DRAIN_DELIVERY: Duration = Duration::from_secs(2);
 /// Head of a request, bytes. Beyond: 431, closed.
 pub const HEAD_BYTES_MAX: usize = 16 * KIB;
 

@@ -146,3 +146,12 @@ fn rate(tokens: &AtomicU64, micros: &AtomicU64) -> f64 {
     let micros = micros.load(Ordering::Relaxed);
     if micros == 0 { 0.0 } else { tokens.load(Ordering::Relaxed) as f64 * 1e6 / micros as f64 }
 }
+
+impl Model {
+    /// Changes whenever weights, graph or number formats change.
+    pub fn fingerprint(&self) -> String {
+        let file = self.manifest.files.iter().find(|f| f.path == self.variant.graph);
+        let digest = file.map_or("", |f| f.sha256.as_str());
+        format!("fp_{}", digest.get(..12).unwrap_or(digest))
+    }
+}

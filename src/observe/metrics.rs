@@ -1,0 +1,158 @@
+//! Prometheus metrics: a typed registry that is handed in, never a global.
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text::encode},
+    metrics::{
+        counter::Counter,
+        family::Family,
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets},
+    },
+    registry::{Registry, Unit},
+};
+
+use crate::domain::{ErrorKind, Lane, Outcome, Result};
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabel {
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LaneLabel {
+    lane: &'static str,
+}
+
+/// The daemon's counters.
+pub struct Metrics {
+    registry: Registry,
+    requests: Family<OutcomeLabel, Counter>,
+    prompt_tokens: Counter,
+    completion_tokens: Counter,
+    first_token: Histogram,
+    gauges: Gauges,
+}
+
+/// Read at the moment of a scrape.
+#[derive(Default)]
+struct Gauges {
+    queued: Family<LaneLabel, Gauge>,
+    running: Gauge,
+    ready: Gauge,
+    resident: Gauge,
+    prefill_rate: Gauge<f64, std::sync::atomic::AtomicU64>,
+    decode_rate: Gauge<f64, std::sync::atomic::AtomicU64>,
+    restarts: Gauge,
+}
+
+/// What only the rest of the daemon knows at the moment of a scrape.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// Waiting requests by lane.
+    pub queued: Vec<(Lane, usize)>,
+    /// Answers being written.
+    pub running: u64,
+    /// Whether the model answers.
+    pub ready: bool,
+    /// Resident memory, bytes.
+    pub resident_bytes: u64,
+    /// Tokens of prompts per second.
+    pub prefill_rate: f64,
+    /// Tokens of answers per second.
+    pub decode_rate: f64,
+    /// Times the engine was built anew.
+    pub engine_restarts: u64,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("outpost");
+        let requests = Family::default();
+        registry.register("requests", "Requests by how they ended: ok or the kind of error", requests.clone());
+        let prompt_tokens = Counter::default();
+        registry.register("prompt_tokens", "Tokens of prompts of finished requests", prompt_tokens.clone());
+        let completion_tokens = Counter::default();
+        registry.register("completion_tokens", "Tokens of finished answers", completion_tokens.clone());
+        // 5 ms to about 80 s: from a warm laptop to a long prompt on a small board.
+        let first_token = Histogram::new(exponential_buckets(0.005, 2.0, 15));
+        registry.register_with_unit(
+            "time_to_first_token",
+            "From the engine's taking a request to its first token",
+            Unit::Seconds,
+            first_token.clone(),
+        );
+        let g = Gauges::default();
+        registry.register("queued_requests", "Requests that wait for a slot", g.queued.clone());
+        registry.register("running_requests", "Answers being written", g.running.clone());
+        registry.register("model_ready", "1 when the model answers", g.ready.clone());
+        registry.register_with_unit("resident_memory", "Resident memory of the daemon", Unit::Bytes, g.resident.clone());
+        registry.register("prefill_tokens_per_second", "Speed of reading prompts", g.prefill_rate.clone());
+        registry.register("decode_tokens_per_second", "Speed of writing answers", g.decode_rate.clone());
+        registry.register("engine_restarts", "Times the engine was built anew after it had died", g.restarts.clone());
+        Self { registry, requests, prompt_tokens, completion_tokens, first_token, gauges: g }
+    }
+}
+
+impl Metrics {
+    /// A request was refused at the door.
+    pub fn refused(&self, kind: ErrorKind) {
+        self.requests.get_or_create(&OutcomeLabel { outcome: kind.name() }).inc();
+    }
+
+    /// An admitted request has ended.
+    pub fn ended(&self, outcome: &Result<Outcome>) {
+        match outcome {
+            Ok(outcome) => {
+                self.requests.get_or_create(&OutcomeLabel { outcome: "ok" }).inc();
+                self.prompt_tokens.inc_by(outcome.usage.prompt_tokens as u64);
+                self.completion_tokens.inc_by(outcome.usage.completion_tokens as u64);
+                self.first_token.observe(outcome.time_to_first_token.as_secs_f64());
+            }
+            Err(error) => self.refused(error.kind),
+        }
+    }
+
+    /// Requests that ended well, since start.
+    pub fn finished(&self) -> u64 {
+        self.requests.get_or_create(&OutcomeLabel { outcome: "ok" }).get()
+    }
+
+    /// The text of a scrape.
+    pub fn encode(&self, now: &Snapshot) -> String {
+        let g = &self.gauges;
+        for (lane, depth) in &now.queued {
+            g.queued.get_or_create(&LaneLabel { lane: lane.name() }).set(*depth as i64);
+        }
+        g.running.set(now.running as i64);
+        g.ready.set(i64::from(now.ready));
+        g.resident.set(now.resident_bytes as i64);
+        g.prefill_rate.set(now.prefill_rate);
+        g.decode_rate.set(now.decode_rate);
+        g.restarts.set(now.engine_restarts as i64);
+        let mut text = String::new();
+        // Writing into a String cannot fail.
+        let _ = encode(&mut text, &self.registry);
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::Error;
+
+    #[test]
+    fn a_scrape_counts_every_way_a_request_can_end() {
+        let metrics = Metrics::default();
+        metrics.refused(ErrorKind::TooLarge);
+        metrics.ended(&Err(Error::new(ErrorKind::Cancelled, "")));
+        let text = metrics.encode(&Snapshot { queued: vec![(Lane::Batch, 3)], ..Snapshot::default() });
+        for line in [
+            "outpost_requests_total{outcome=\"too_large\"} 1",
+            "outpost_requests_total{outcome=\"cancelled\"} 1",
+            "outpost_queued_requests{lane=\"batch\"} 3",
+        ] {
+            assert!(text.contains(line), "{line} is not in\n{text}");
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! What the daemon says of itself: log and metrics.
+
+mod log;
+mod metrics;
+
+pub use log::init as init_log;
+pub use metrics::{Metrics, Snapshot};

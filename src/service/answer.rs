@@ -1,0 +1,99 @@
+//! The caller's end of one request. Dropping it cancels the request within one step.
+
+use std::{
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::{Shared, reply::Frame};
+use crate::{
+    domain::{Deadline, Delta, Error, ErrorKind, Outcome, Result},
+    engine::{Cancel, CancelFlag, Job},
+    scheduler::Ticket,
+};
+
+/// An accepted request on its way to its final.
+pub struct Answer {
+    /// What every part of the answer repeats.
+    pub frame: Frame,
+    deltas: Option<mpsc::Receiver<Delta>>,
+    done: oneshot::Receiver<Result<Outcome>>,
+    deadline: Option<Deadline>,
+    hold: Hold,
+}
+
+/// The request's place in the service; leaving it is what cancels.
+struct Hold {
+    shared: Arc<Shared>,
+    number: u64,
+    ticket: Ticket,
+    cancel: CancelFlag,
+    ended: bool,
+}
+
+impl Answer {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        frame: Frame,
+        place: (u64, Ticket),
+        cancel: CancelFlag,
+        channels: (Option<mpsc::Receiver<Delta>>, oneshot::Receiver<Result<Outcome>>),
+        deadline: Option<Deadline>,
+    ) -> Self {
+        let hold = Hold { shared, number: place.0, ticket: place.1, cancel, ended: false };
+        Self { frame, deltas: channels.0, done: channels.1, deadline, hold }
+    }
+
+    /// The next piece, in order; `None` when only the end is left. For requests without
+    /// streaming that is at once.
+    pub async fn next(&mut self) -> Result<Option<Delta>> {
+        let left = self.time_left()?;
+        let Some(deltas) = &mut self.deltas else { return Ok(None) };
+        match tokio::time::timeout(left, deltas.recv()).await {
+            Ok(delta) => Ok(delta),
+            Err(_) => Err(self.expire()),
+        }
+    }
+
+    /// Waits for the end.
+    pub async fn finish(&mut self) -> Result<Outcome> {
+        let left = self.time_left()?;
+        let outcome = match tokio::time::timeout(left, &mut self.done).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) => Err(Error::internal("the engine died while it wrote this answer")),
+            Err(_) => return Err(self.expire()),
+        };
+        self.hold.ended = true;
+        self.hold.shared.metrics.ended(&outcome);
+        outcome
+    }
+
+    /// Time until the deadline; without one, longer than any request can take.
+    fn time_left(&mut self) -> Result<Duration> {
+        let Some(deadline) = self.deadline else { return Ok(crate::domain::limits::DEADLINE_MAX) };
+        deadline.remaining(self.hold.shared.clock.boot()).ok_or_else(|| self.expire())
+    }
+
+    fn expire(&mut self) -> Error {
+        let error = Error::new(ErrorKind::DeadlineExceeded, "the deadline passed before the answer was complete");
+        self.hold.ended = true;
+        self.hold.cancel.cancel(Cancel::Caller);
+        self.hold.shared.metrics.ended(&Err(error.clone()));
+        error
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.cancel.cancel(Cancel::Caller);
+        let waiting = self.shared.queue.lock().unwrap_or_else(PoisonError::into_inner).remove(self.ticket);
+        drop::<Option<Job>>(waiting);
+        self.shared.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.number);
+        self.shared.one_ended.notify_waiters();
+        if !self.ended {
+            self.shared.metrics.ended(&Err(Error::new(ErrorKind::Cancelled, "the caller is gone")));
+        }
+    }
+}

@@ -1,0 +1,403 @@
+//! From an OpenAI body to a request: every value held against its range, in words that name
+//! the field. Pure; nothing here knows which model is loaded.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::body::{self, ChatBody, CommonBody, CompletionBody, MessageBody, OutpostBody};
+use crate::{
+    domain::{ClientId, Error, ErrorKind, GenerationOptions, Lane, RequestId, Result, Sampling, limits},
+    model::Message,
+};
+
+/// A request that is well formed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Request {
+    /// Its id, unique within the client.
+    pub id: RequestId,
+    /// Who asks.
+    pub client: ClientId,
+    /// Priority class.
+    pub lane: Lane,
+    /// Time from now after which the answer is worthless.
+    pub deadline: Option<Duration>,
+    /// Which model; `None`: whichever is loaded.
+    pub model: Option<String>,
+    /// What to answer.
+    pub input: Input,
+    /// How to answer.
+    pub options: GenerationOptions,
+    /// Whether pieces of the answer are wanted while it is written.
+    pub stream: bool,
+    /// Whether a stream ends with the token counts.
+    pub include_usage: bool,
+}
+
+/// What to answer.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Input {
+    /// A conversation.
+    Chat(Vec<Message>),
+    /// Text to go on from; special tokens in it are text.
+    Text(String),
+    /// Token ids to go on from.
+    Tokens(Vec<u32>),
+}
+
+/// What the transport knows of a request besides its body.
+#[derive(Clone, Debug)]
+pub struct Envelope {
+    /// Who asks.
+    pub client: ClientId,
+    /// Id given outside the body.
+    pub id: Option<RequestId>,
+    /// Lane when the body names none.
+    pub lane: Lane,
+}
+
+impl Request {
+    /// Reads the body of `POST /v1/chat/completions`.
+    pub fn chat(body: &[u8], envelope: Envelope) -> Result<Self> {
+        let body = body::parse(body)?;
+        let chat: ChatBody = body::fields(&body)?;
+        let mut common: CommonBody = body::fields(&body)?;
+        if chat.max_completion_tokens.is_some() {
+            common.max_tokens = chat.max_completion_tokens;
+        }
+        refuse_tools(&chat)?;
+        let messages = messages(chat.messages)?;
+        let logprobs = match (chat.logprobs, chat.top_logprobs) {
+            (Some(true), top) => Some(top.unwrap_or(0)),
+            (_, Some(n)) if n > 0 => {
+                return Err(Error::invalid("top_logprobs", "`top_logprobs` needs `logprobs: true`"));
+            }
+            _ => None,
+        };
+        assemble(Input::Chat(messages), common, logprobs, envelope)
+    }
+
+    /// Reads the body of `POST /v1/completions`.
+    pub fn completion(body: &[u8], envelope: Envelope) -> Result<Self> {
+        let body = body::parse(body)?;
+        let text: CompletionBody = body::fields(&body)?;
+        let common: CommonBody = body::fields(&body)?;
+        let unsupported = [
+            ("echo", text.echo == Some(true)),
+            ("suffix", text.suffix.is_some_and(|s| !s.is_empty())),
+            ("best_of", text.best_of.is_some_and(|n| n > 1)),
+        ];
+        if let Some((field, _)) = unsupported.iter().find(|(_, asked)| *asked) {
+            return Err(Error::invalid(*field, format!("`{field}` is not offered here; leave it out")));
+        }
+        assemble(prompt(&text.prompt)?, common, text.logprobs, envelope)
+    }
+}
+
+fn assemble(input: Input, common: CommonBody, logprobs: Option<usize>, envelope: Envelope) -> Result<Request> {
+    let own = common.outpost.as_ref();
+    at_most("top_logprobs", logprobs.unwrap_or(0), limits::TOP_LOGPROBS_MAX)?;
+    if common.n.is_some_and(|n| n != 1) {
+        return Err(Error::invalid("n", "`n` must be 1: this device writes one answer per request"));
+    }
+    refuse_schema(common.response_format.as_ref())?;
+    Ok(Request {
+        id: request_id(own, envelope.id)?,
+        client: envelope.client,
+        lane: own.and_then(|o| o.lane).unwrap_or(envelope.lane),
+        deadline: deadline(own)?,
+        model: common.model.clone().filter(|m| !matches!(m.as_str(), "" | "auto" | "local")),
+        stream: common.stream.unwrap_or(false),
+        include_usage: common.stream_options.as_ref().and_then(|o| o.include_usage).unwrap_or(false),
+        options: options(&common, logprobs)?,
+        input,
+    })
+}
+
+fn options(c: &CommonBody, logprobs: Option<usize>) -> Result<GenerationOptions> {
+    if c.max_tokens == Some(0) {
+        return Err(Error::invalid("max_tokens", "`max_tokens` must be at least 1"));
+    }
+    let d = Sampling::default();
+    Ok(GenerationOptions {
+        sampling: Sampling {
+            temperature: within("temperature", c.temperature, d.temperature, 0.0, 2.0)?,
+            // 0 and -1 are common spellings of "off"; the type already refuses negatives.
+            top_k: c.top_k.filter(|k| *k > 0),
+            top_p: within("top_p", c.top_p, d.top_p, f32::MIN_POSITIVE, 1.0)?,
+            min_p: within("min_p", c.min_p, d.min_p, 0.0, 1.0)?,
+            repetition_penalty: within("repetition_penalty", c.repetition_penalty, d.repetition_penalty, 0.01, 100.0)?,
+            presence_penalty: within("presence_penalty", c.presence_penalty, 0.0, -2.0, 2.0)?,
+            frequency_penalty: within("frequency_penalty", c.frequency_penalty, 0.0, -2.0, 2.0)?,
+            logit_bias: logit_bias(c)?,
+            seed: c.seed.map(i64::cast_unsigned),
+        },
+        tokens_max: c.max_tokens,
+        stop: stop_strings(c.stop.as_ref())?,
+        logprobs,
+        ignore_eos: c.ignore_eos.unwrap_or(false),
+    })
+}
+
+/// The default, or the given number when it lies in its range; NaN never does.
+fn within(field: &str, given: Option<f32>, default: f32, min: f32, max: f32) -> Result<f32> {
+    match given {
+        None => Ok(default),
+        Some(x) if x >= min && x <= max => Ok(x),
+        Some(x) => Err(Error::invalid(field, format!("`{field}` is {x}, it must lie in {min} to {max}"))),
+    }
+}
+
+fn at_most(field: &str, given: usize, max: usize) -> Result<()> {
+    if given <= max {
+        return Ok(());
+    }
+    Err(Error::invalid(field, format!("`{field}`: {given} is more than the {max} allowed")))
+}
+
+fn logit_bias(c: &CommonBody) -> Result<Vec<(u32, f32)>> {
+    let Some(bias) = &c.logit_bias else { return Ok(Vec::new()) };
+    at_most("logit_bias", bias.len(), limits::LOGIT_BIAS_MAX)?;
+    bias.iter()
+        .map(|(key, value)| {
+            let field = format!("logit_bias.{key}");
+            let id = key.parse().map_err(|_| Error::invalid(&field, format!("`{key}` is not a token id")))?;
+            Ok((id, within(&field, Some(*value), 0.0, -100.0, 100.0)?))
+        })
+        .collect()
+}
+
+fn stop_strings(stop: Option<&Value>) -> Result<Vec<String>> {
+    let wrong = |at: &str| Error::invalid(at, format!("`{at}` must be text or a list of texts"));
+    let stops = match stop {
+        None | Some(Value::Null) => Vec::new(),
+        Some(Value::String(one)) => vec![one.clone()],
+        Some(Value::Array(many)) => many
+            .iter()
+            .enumerate()
+            .map(|(n, s)| s.as_str().map(Into::into).ok_or_else(|| wrong(&format!("stop[{n}]"))))
+            .collect::<Result<Vec<String>>>()?,
+        Some(_) => return Err(wrong("stop")),
+    };
+    at_most("stop", stops.len(), limits::STOP_STRINGS_MAX)?;
+    for (n, stop) in stops.iter().enumerate() {
+        at_most(&format!("stop[{n}]"), stop.len(), limits::STOP_STRING_BYTES_MAX)?;
+    }
+    Ok(stops)
+}
+
+fn request_id(own: Option<&OutpostBody>, outside: Option<RequestId>) -> Result<RequestId> {
+    let inside = match own.and_then(|o| o.id.as_deref()) {
+        None => None,
+        Some(id) => Some(RequestId::new(id).ok_or_else(|| {
+            let allowed = limits::REQUEST_ID_BYTES_MAX;
+            Error::invalid("outpost.id", format!("an id is 1 to {allowed} of letters, digits and -_.:@"))
+        })?),
+    };
+    match (inside, outside) {
+        (Some(a), Some(b)) if a != b => {
+            Err(Error::invalid("outpost.id", "the id in the body differs from the one outside it"))
+        }
+        (a, b) => Ok(a.or(b).unwrap_or_else(RequestId::generate)),
+    }
+}
+
+fn deadline(own: Option<&OutpostBody>) -> Result<Option<Duration>> {
+    let Some(ms) = own.and_then(|o| o.deadline_ms) else { return Ok(None) };
+    let deadline = Duration::from_millis(ms);
+    if ms == 0 || deadline > limits::DEADLINE_MAX {
+        let max = limits::DEADLINE_MAX.as_millis();
+        return Err(Error::invalid("outpost.deadline_ms", format!("must lie in 1 to {max} milliseconds")));
+    }
+    Ok(Some(deadline))
+}
+
+fn messages(bodies: Vec<MessageBody>) -> Result<Vec<Message>> {
+    if bodies.is_empty() {
+        return Err(Error::invalid("messages", "`messages` is empty: there is nothing to answer"));
+    }
+    bodies.into_iter().enumerate().map(|(n, body)| message(n, body)).collect()
+}
+
+fn message(n: usize, body: MessageBody) -> Result<Message> {
+    let content = match body.content {
+        None | Some(Value::Null) => None,
+        Some(Value::String(text)) => Some(text),
+        Some(Value::Array(parts)) => Some(text_of_parts(n, &parts)?),
+        Some(_) => {
+            let field = format!("messages[{n}].content");
+            return Err(Error::invalid(&field, format!("`{field}` must be text or a list of parts")));
+        }
+    };
+    Ok(Message {
+        role: body.role,
+        content,
+        name: body.name,
+        tool_calls: body.tool_calls,
+        tool_call_id: body.tool_call_id,
+    })
+}
+
+/// OpenAI's content parts; text only, as long as the model here has no eyes.
+fn text_of_parts(n: usize, parts: &[Value]) -> Result<String> {
+    let mut text = String::new();
+    for (p, part) in parts.iter().enumerate() {
+        let field = format!("messages[{n}].content[{p}]");
+        match (part.get("type").and_then(Value::as_str), part.get("text").and_then(Value::as_str)) {
+            (Some("text"), Some(piece)) => text.push_str(piece),
+            (Some("text"), None) => return Err(Error::invalid(&field, format!("`{field}.text` must be text"))),
+            (Some(other), _) => {
+                let why = format!("`{field}` is of type `{other}`; the model on this device reads only text");
+                return Err(Error::invalid(&field, why));
+            }
+            (None, _) => return Err(Error::invalid(&field, format!("`{field}.type` must be `text`"))),
+        }
+    }
+    Ok(text)
+}
+
+fn prompt(value: &Value) -> Result<Input> {
+    let wrong = || Error::invalid("prompt", "`prompt` must be text, a list with one text, or a list of token ids");
+    match value {
+        Value::String(text) => Ok(Input::Text(text.clone())),
+        Value::Array(list) => match list.as_slice() {
+            [Value::String(text)] => Ok(Input::Text(text.clone())),
+            [Value::Array(ids)] => token_ids(ids).ok_or_else(wrong),
+            [Value::String(_), ..] => {
+                Err(Error::invalid("prompt", "`prompt` holds several texts; send one request for each"))
+            }
+            ids => token_ids(ids).ok_or_else(wrong),
+        },
+        _ => Err(wrong()),
+    }
+}
+
+fn token_ids(ids: &[Value]) -> Option<Input> {
+    let ids = ids.iter().map(|id| id.as_u64().and_then(|id| u32::try_from(id).ok())).collect::<Option<Vec<_>>>()?;
+    Some(Input::Tokens(ids))
+}
+
+fn refuse_tools(chat: &ChatBody) -> Result<()> {
+    let none = chat.tool_choice.as_ref().is_some_and(|c| c == "none");
+    if chat.tools.as_ref().is_some_and(|t| !t.is_empty()) && !none {
+        return Err(Error {
+            param: Some("tools".into()),
+            ..Error::new(
+                ErrorKind::SchemaUnsupported,
+                "this version of Outpost does not call tools; leave `tools` out, or send `tool_choice: \"none\"`",
+            )
+        });
+    }
+    Ok(())
+}
+
+fn refuse_schema(format: Option<&Value>) -> Result<()> {
+    match format.and_then(|f| f.get("type")).and_then(Value::as_str) {
+        None if format.is_none_or(Value::is_null) => Ok(()),
+        Some("text") => Ok(()),
+        Some(kind @ ("json_object" | "json_schema")) => Err(Error {
+            param: Some("response_format".into()),
+            ..Error::new(
+                ErrorKind::SchemaUnsupported,
+                format!("this version of Outpost cannot promise `{kind}`; ask for JSON in the prompt and check it"),
+            )
+        }),
+        _ => Err(Error::invalid("response_format", "`response_format.type` must be `text`")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn envelope() -> Envelope {
+        Envelope { client: ClientId::new("uid-0").unwrap(), id: None, lane: Lane::Interactive }
+    }
+
+    fn chat(extra: Value) -> Result<Request> {
+        let mut body = json!({"messages": [{"role": "user", "content": "hi"}]});
+        body.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+        Request::chat(body.to_string().as_bytes(), envelope())
+    }
+
+    #[test]
+    fn what_is_not_said_is_openais_default() {
+        let request = chat(json!({})).unwrap();
+        assert_eq!(request.options, GenerationOptions::default());
+        assert_eq!((request.stream, request.lane, request.model), (false, Lane::Interactive, None));
+    }
+
+    #[test]
+    fn everything_that_is_said_arrives() {
+        let request = chat(json!({
+            "model": "smol", "stream": true, "stream_options": {"include_usage": true},
+            "max_tokens": 9, "max_completion_tokens": 7, "temperature": 0, "top_p": 0.5, "top_k": 0,
+            "stop": ["a", "b"], "seed": -1, "logprobs": true, "top_logprobs": 3, "logit_bias": {"5": -100},
+            "outpost": {"id": "x-1", "lane": "batch", "deadline_ms": 250}
+        }))
+        .unwrap();
+        assert_eq!(request.id.as_str(), "x-1");
+        assert_eq!((request.lane, request.deadline), (Lane::Batch, Some(Duration::from_millis(250))));
+        assert_eq!(request.options.tokens_max, Some(7));
+        assert_eq!(request.options.stop, ["a", "b"]);
+        assert_eq!(request.options.logprobs, Some(3));
+        let sampling = &request.options.sampling;
+        assert_eq!((sampling.temperature, sampling.top_k, sampling.seed), (0.0, None, Some(u64::MAX)));
+        assert_eq!(sampling.logit_bias, [(5, -100.0)]);
+        assert!(request.stream && request.include_usage);
+    }
+
+    #[test]
+    fn every_value_out_of_range_is_refused_by_name() {
+        for (extra, field) in [
+            (json!({"temperature": 2.5}), "temperature"),
+            (json!({"temperature": -0.1}), "temperature"),
+            (json!({"top_p": 0}), "top_p"),
+            (json!({"min_p": 1.5}), "min_p"),
+            (json!({"presence_penalty": 3}), "presence_penalty"),
+            (json!({"repetition_penalty": 0}), "repetition_penalty"),
+            (json!({"max_tokens": 0}), "max_tokens"),
+            (json!({"n": 2}), "n"),
+            (json!({"stop": 5}), "stop"),
+            (json!({"stop": ["a", 5]}), "stop[1]"),
+            (json!({"stop": vec!["x"; 17]}), "stop"),
+            (json!({"stop": "x".repeat(300)}), "stop[0]"),
+            (json!({"logit_bias": {"x": 1}}), "logit_bias.x"),
+            (json!({"logit_bias": {"1": 101}}), "logit_bias.1"),
+            (json!({"logprobs": true, "top_logprobs": 21}), "top_logprobs"),
+            (json!({"top_logprobs": 2}), "top_logprobs"),
+            (json!({"response_format": {"type": "json_object"}}), "response_format"),
+            (json!({"response_format": "text"}), "response_format"),
+            (json!({"tools": [{"type": "function"}]}), "tools"),
+            (json!({"messages": []}), "messages"),
+            (json!({"messages": [{"role": "user", "content": 5}]}), "messages[0].content"),
+            (json!({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}), "messages[0].content[0]"),
+            (json!({"outpost": {"id": "a/b"}}), "outpost.id"),
+            (json!({"outpost": {"deadline_ms": 0}}), "outpost.deadline_ms"),
+        ] {
+            assert_eq!(chat(extra.clone()).unwrap_err().param.as_deref(), Some(field), "{extra}");
+        }
+    }
+
+    #[test]
+    fn two_ids_for_one_request_are_refused() {
+        let body = json!({"messages": [{"role": "user", "content": "hi"}], "outpost": {"id": "a"}}).to_string();
+        let with = |id| Envelope { id: RequestId::new(id), ..envelope() };
+        assert_eq!(Request::chat(body.as_bytes(), with("a")).unwrap().id.as_str(), "a");
+        assert!(Request::chat(body.as_bytes(), with("b")).is_err());
+    }
+
+    #[test]
+    fn a_prompt_is_text_or_token_ids() {
+        let read = |p: Value| Request::completion(json!({"prompt": p}).to_string().as_bytes(), envelope()).map(|r| r.input);
+        assert_eq!(read(json!("a")).unwrap(), Input::Text("a".into()));
+        assert_eq!(read(json!(["a"])).unwrap(), Input::Text("a".into()));
+        assert_eq!(read(json!([1, 2])).unwrap(), Input::Tokens(vec![1, 2]));
+        assert_eq!(read(json!([[1, 2]])).unwrap(), Input::Tokens(vec![1, 2]));
+        for bad in [json!(null), json!(5), json!(["a", "b"]), json!([1, -2]), json!([1, "b"]), json!([4_294_967_296u64])] {
+            assert_eq!(read(bad.clone()).unwrap_err().param.as_deref(), Some("prompt"), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! What the daemon says when it is asked how it is: the same document on every transport.
+
+use serde_json::{Value, json};
+
+use super::Service;
+use crate::{
+    domain::{BootTime, Clock},
+    engine::{EngineState, EngineStats, Model},
+    host,
+    observe::Snapshot,
+};
+use std::sync::{Arc, atomic::Ordering};
+
+/// Who this daemon is; fixed at start.
+#[derive(Clone)]
+pub struct Identity {
+    /// `node.id`, or the host name.
+    pub node: String,
+    /// The kernel's id of this boot: tells a restart of the daemon from one of the board.
+    pub boot_id: String,
+    /// When the daemon started.
+    pub started: BootTime,
+    /// Counters of the engine.
+    pub stats: Arc<EngineStats>,
+    /// For the time since start.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// The status document.
+pub fn status(service: &Service, identity: &Identity) -> Value {
+    let engine = service.engine_state();
+    let memory = host::resident();
+    let queued: serde_json::Map<_, _> =
+        service.depths().into_iter().map(|(lane, n)| (lane.name().into(), json!(n))).collect();
+    let state = if service.is_draining() { "draining" } else { engine.name() };
+    let reason = match &engine {
+        EngineState::Loading(stage) => Some(stage.to_string()),
+        EngineState::Failed(reason) => Some(reason.clone()),
+        EngineState::Absent => Some("no model is configured; set `model.package`".into()),
+        EngineState::Ready(_) => None,
+    };
+    json!({
+        "state": state,
+        "reason": reason,
+        "version": env!("CARGO_PKG_VERSION"),
+        "node": identity.node,
+        "boot_id": identity.boot_id,
+        "uptime_s": identity.clock.boot().since(identity.started).as_secs(),
+        "model": engine.model().map(|m| model(m)),
+        "queued": queued,
+        "in_flight": service.in_flight(),
+        "engine": {
+            "running": identity.stats.running.load(Ordering::Relaxed),
+            "steps": identity.stats.steps.load(Ordering::Relaxed),
+            "restarts": identity.stats.restarts.load(Ordering::Relaxed),
+            "prefill_tokens_per_s": rounded(identity.stats.prefill_rate()),
+            "decode_tokens_per_s": rounded(identity.stats.decode_rate()),
+        },
+        "memory": {"resident_bytes": memory.total, "anonymous_bytes": memory.anonymous},
+        "finished": service.metrics().finished(),
+    })
+}
+
+fn rounded(x: f64) -> f64 {
+    (x * 10.0).round() / 10.0
+}
+
+fn model(model: &Model) -> Value {
+    json!({
+        "name": model.manifest.name,
+        "version": model.manifest.version,
+        "fingerprint": model.fingerprint(),
+        "package": model.dir.display().to_string(),
+        "licence": model.manifest.licence,
+        "weights": model.variant.weights,
+        "kv": model.variant.kv.name(),
+        "provider": model.provider,
+        "onnxruntime": {"version": model.runtime.version, "path": model.runtime.path.display().to_string()},
+        "context": model.context,
+        "slots": model.slots,
+        "threads": model.threads,
+        "kv_bytes": model.cache_bytes,
+        "load_ms": model.load_time.as_millis() as u64,
+    })
+}
+
+/// What a metrics scrape needs beyond the counters.
+pub fn snapshot(service: &Service, identity: &Identity) -> Snapshot {
+    Snapshot {
+        queued: service.depths().to_vec(),
+        running: identity.stats.running.load(Ordering::Relaxed),
+        ready: service.engine_state().model().is_some(),
+        resident_bytes: host::resident().total,
+        prefill_rate: identity.stats.prefill_rate(),
+        decode_rate: identity.stats.decode_rate(),
+        engine_restarts: identity.stats.restarts.load(Ordering::Relaxed),
+    }
+}

@@ -1,0 +1,50 @@
+//! HTTP over the Unix socket, and over TCP where it is configured.
+//!
+//! - `listen` binds sockets with the right permissions from their first moment on.
+//! - `serve` accepts, bounds and ends connections.
+//! - `routes` is the table of paths; `openai` and `operate` answer them.
+//!
+//! Limits: connections, head and body sizes and times are in [`crate::domain::limits`]. A
+//! caller that goes away, even by closing only its sending side, cancels what it asked.
+
+mod auth;
+mod body;
+mod listen;
+mod openai;
+mod operate;
+mod reply;
+mod routes;
+mod serve;
+mod stream;
+
+pub use auth::Token;
+pub use listen::{Listener, bind_tcp, bind_unix};
+pub use routes::{App, routes};
+pub use serve::serve;
+
+use crate::domain::ClientId;
+
+/// Who is at the other end of a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// A process on this machine, known by the kernel's word (`SO_PEERCRED`).
+    Unix {
+        /// Its user.
+        uid: u32,
+        /// Its process, when the kernel tells.
+        pid: Option<i32>,
+    },
+    /// A TCP client; it must bring the token.
+    Tcp(std::net::SocketAddr),
+}
+
+impl Peer {
+    /// The unit of fairness.
+    pub fn client(&self) -> ClientId {
+        let name = match self {
+            Self::Unix { uid, .. } => format!("uid-{uid}"),
+            Self::Tcp(address) => format!("tcp-{}", address.ip().to_string().replace(['%', '/'], "-")),
+        };
+        ClientId::new(&name).expect("numbers, dots, colons and letters")
+    }
+}

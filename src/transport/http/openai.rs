@@ -1,0 +1,100 @@
+//! The OpenAI paths.
+
+use axum::{
+    Extension, Json,
+    extract::{Path, Request, State},
+    http::HeaderMap,
+    response::{IntoResponse, Response},
+};
+use serde_json::{Value, json};
+
+use super::{
+    App, Peer, body,
+    reply::{Failure, device_headers},
+    stream,
+};
+use crate::{
+    domain::{Error, ErrorKind, Lane, RequestId, Result, limits},
+    engine::Model,
+    service::{self, Envelope},
+};
+
+/// `POST /v1/chat/completions`
+pub(super) async fn chat(
+    State(app): State<App>,
+    Extension(peer): Extension<Peer>,
+    request: Request,
+) -> Result<Response, Failure> {
+    complete(app, peer, request, service::Request::chat).await
+}
+
+/// `POST /v1/completions`
+pub(super) async fn completion(
+    State(app): State<App>,
+    Extension(peer): Extension<Peer>,
+    request: Request,
+) -> Result<Response, Failure> {
+    complete(app, peer, request, service::Request::completion).await
+}
+
+async fn complete(
+    app: App,
+    peer: Peer,
+    request: Request,
+    read: fn(&[u8], Envelope) -> Result<service::Request>,
+) -> Result<Response, Failure> {
+    let envelope =
+        Envelope { client: peer.client(), id: given_id(request.headers())?, lane: Lane::Interactive };
+    let expects_continue = request.headers().contains_key("expect");
+    let bytes = body::read(request.into_body(), expects_continue).await.inspect_err(|e| app.refused(e))?;
+    let request = read(&bytes, envelope).inspect_err(|e| app.refused(e))?;
+    let (id, include_usage, streams) = (request.id.clone(), request.include_usage, request.stream);
+    tracing::debug!(%id, ?peer, stream = streams, "request");
+    let mut answer = app.service.submit(request).map_err(|e| Failure::of(e, id.clone()))?;
+    if streams {
+        return Ok(stream::response(answer, include_usage));
+    }
+    let outcome = answer.finish().await.map_err(|e| Failure::of(e, id.clone()))?;
+    let mut response = Json(answer.frame.completion(&outcome)).into_response();
+    device_headers(response.headers_mut(), &id);
+    Ok(response)
+}
+
+/// `Idempotency-Key` is the request's id.
+fn given_id(headers: &HeaderMap) -> Result<Option<RequestId>> {
+    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    let id = value.to_str().ok().and_then(RequestId::new).ok_or_else(|| {
+        let max = limits::REQUEST_ID_BYTES_MAX;
+        Error::invalid("Idempotency-Key", format!("an id is 1 to {max} of letters, digits and -_.:@"))
+    })?;
+    Ok(Some(id))
+}
+
+/// `GET /v1/models`
+pub(super) async fn models(State(app): State<App>) -> Json<Value> {
+    let loaded = app.service.model().ok();
+    Json(json!({"object": "list", "data": loaded.iter().map(|m| describe(m)).collect::<Vec<_>>()}))
+}
+
+/// `GET /v1/models/{name}`
+pub(super) async fn model(State(app): State<App>, Path(name): Path<String>) -> Result<Json<Value>, Failure> {
+    let model = app.service.model()?;
+    if name == model.manifest.name || matches!(name.as_str(), "auto" | "local") {
+        return Ok(Json(describe(&model)));
+    }
+    Err(Error::new(ErrorKind::ModelNotFound, format!("model `{name}` is not loaded here")).into())
+}
+
+fn describe(model: &Model) -> Value {
+    json!({
+        "id": model.manifest.name,
+        "object": "model",
+        "created": 0,
+        "owned_by": "outpost",
+        "version": model.manifest.version,
+        "licence": model.manifest.licence,
+        "context_length": model.context,
+        "zone": "device",
+        "fingerprint": model.fingerprint(),
+    })
+}

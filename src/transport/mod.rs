@@ -1,0 +1,3 @@
+//! The ways in. A transport translates; it never decides.
+
+pub mod http;
