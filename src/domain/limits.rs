@@ -71,5 +71,15 @@ pub const MANIFEST_BYTES_MAX: u64 = 1024 * KIB as u64;
 pub const TOKENIZER_BYTES_MAX: u64 = 64 * 1024 * KIB as u64;
 /// Files of one package. Beyond: the package is refused.
 pub const PACKAGE_FILES_MAX: usize = 256;
+/// `tokenizer_config.json`, bytes. Beyond: the package is refused.
+pub const TOKENIZER_CONFIG_BYTES_MAX: u64 = 8 * 1024 * KIB as u64;
+/// Read at once while a file is hashed, bytes.
+pub const HASH_CHUNK_BYTES: usize = 1024 * KIB;
+/// Files remembered as verified. Beyond: the oldest is forgotten and hashed when next needed.
+pub const VERIFIED_FILES_MAX: usize = 4096;
+/// The file that remembers them, bytes. Beyond: it is ignored.
+pub const VERIFIED_MEMORY_BYTES_MAX: u64 = 8 * 1024 * KIB as u64;
+/// What a template says when it refuses messages, characters. Beyond: cut.
+pub const TEMPLATE_REFUSAL_CHARS_MAX: usize = 500;
 /// Configuration file, bytes. Beyond: refused.
 pub const CONFIG_BYTES_MAX: u64 = 1024 * KIB as u64;

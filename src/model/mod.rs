@@ -1,18 +1,41 @@
 //! A model package: its manifest and digests, its tokenizer, its chat template.
+//!
+//! The way of a prompt: [`ChatTemplate::render`] turns messages into a [`RenderedPrompt`],
+//! text in which every control token is marked; [`Tokenizer::encode_prompt`] turns that
+//! into token ids; what the model answers goes through a [`Detokenizer`] back into text.
+//!
+//! Promises:
+//! - Nothing outside the package's directory is read, and no file beyond its bound in
+//!   [`limits`](crate::domain::limits).
+//! - A control token comes from the template alone: the same characters in a caller's text
+//!   stay text.
+//! - Text leaves only as whole characters, and its sum is what the tokenizer's own decoder
+//!   makes of all ids at once.
+//! - A template can neither loop for ever nor fill the memory.
 
+mod control;
+mod detokenizer;
+mod error;
+mod guard;
 mod manifest;
+mod memory;
+mod message;
+mod package;
+mod pieces;
+mod python;
+mod source;
+mod template;
+mod tokenizer;
+mod verify;
 
+pub use control::{RenderedPrompt, Segment};
+pub use detokenizer::Detokenizer;
+pub use error::PackageError;
 pub use manifest::{
     CacheShape, FORMAT, FileEntry, KvType, MANIFEST_FILE, Manifest, Requires, SelfTest, Source, Variant,
 };
-
-/// Why a package cannot be used. Each says which file and what to do.
-#[derive(Debug, thiserror::Error)]
-pub enum PackageError {
-    /// The manifest does not say what it must.
-    #[error("`outpost-model.toml`: {reason}")]
-    Manifest {
-        /// What is wrong with it.
-        reason: String,
-    },
-}
+pub use message::{Message, ROLES};
+pub use package::Package;
+pub use template::ChatTemplate;
+pub use tokenizer::Tokenizer;
+pub use verify::Verified;

@@ -1,0 +1,216 @@
+//! Opening a package: the manifest, and whether its files are there in full.
+
+use std::{
+    fs::{self, File, Metadata},
+    io::{self, Read},
+    path::{Path, PathBuf},
+};
+
+use super::{FileEntry, MANIFEST_FILE, Manifest, PackageError};
+use crate::domain::{Error, ErrorKind, Result, limits};
+
+/// A package whose manifest is sound and whose files have the sizes it gives. Their content
+/// is vouched for only after [`verify`](Self::verify).
+#[derive(Clone, Debug)]
+pub struct Package {
+    /// Where it is.
+    pub dir: PathBuf,
+    /// What it says of itself.
+    pub manifest: Manifest,
+}
+
+impl Package {
+    /// Reads the manifest and compares sizes. Does not hash: this takes microseconds per file.
+    pub fn open(dir: &Path) -> Result<Self, PackageError> {
+        let text = match read_text(&dir.join(MANIFEST_FILE), limits::MANIFEST_BYTES_MAX) {
+            Err(PackageError::Missing { .. }) => Err(PackageError::NotAPackage { dir: dir.to_owned() }),
+            read => read,
+        }?;
+        let manifest = Manifest::parse(&text).map_err(|error| match error {
+            PackageError::Manifest { reason } => {
+                PackageError::Manifest { reason: format!("{reason} (in {})", dir.display()) }
+            }
+            other => other,
+        })?;
+        let package = Self { dir: dir.to_owned(), manifest };
+        for entry in &package.manifest.files {
+            package.check_size(entry, &metadata(&package.path(entry))?)?;
+        }
+        Ok(package)
+    }
+
+    /// Whether `id` ends an answer.
+    pub fn is_end(&self, id: u32) -> bool {
+        self.manifest.eos.contains(&id)
+    }
+
+    /// Tokens that an answer to a prompt of `prompt_tokens` may have, `asked` at most.
+    ///
+    /// # Errors
+    /// `context_length_exceeded` when the prompt leaves no room for a single one.
+    pub fn answer_room(&self, prompt_tokens: usize, asked: Option<usize>) -> Result<usize> {
+        let context = self.manifest.context;
+        match context.checked_sub(prompt_tokens) {
+            None | Some(0) => Err(Error {
+                param: Some("messages".to_owned()),
+                ..Error::new(
+                    ErrorKind::ContextLengthExceeded,
+                    format!(
+                        "the prompt has {prompt_tokens} tokens and the model's context holds {context}, \
+                         the answer included; send a shorter prompt"
+                    ),
+                )
+            }),
+            Some(room) => Ok(asked.map_or(room, |asked| asked.min(room))),
+        }
+    }
+
+    /// Where a file of the package lies.
+    pub(super) fn path(&self, entry: &FileEntry) -> PathBuf {
+        self.dir.join(&entry.path)
+    }
+
+    /// That `found` has the size which the manifest gives.
+    pub(super) fn check_size(&self, entry: &FileEntry, found: &Metadata) -> Result<(), PackageError> {
+        (found.len() == entry.bytes).then_some(()).ok_or_else(|| PackageError::Size {
+            path: self.path(entry),
+            expected: entry.bytes,
+            found: found.len(),
+        })
+    }
+}
+
+/// What the system knows of a regular file. A pipe or a device would block whoever opens it.
+pub(super) fn metadata(path: &Path) -> Result<Metadata, PackageError> {
+    let metadata = fs::metadata(path).map_err(|source| unreadable(path, source))?;
+    metadata.is_file().then_some(metadata).ok_or_else(|| PackageError::NotAFile { path: path.to_owned() })
+}
+
+/// Reads a file of at most `bytes_max` bytes, also when it grows meanwhile.
+pub(super) fn read_bytes(path: &Path, bytes_max: u64) -> Result<Vec<u8>, PackageError> {
+    let too_large = |bytes| PackageError::TooLarge { path: path.to_owned(), bytes, bytes_max };
+    let size = metadata(path)?.len();
+    if size > bytes_max {
+        return Err(too_large(size));
+    }
+    let mut bytes = Vec::with_capacity(size as usize);
+    let file = File::open(path).map_err(|source| unreadable(path, source))?;
+    file.take(bytes_max + 1).read_to_end(&mut bytes).map_err(|source| unreadable(path, source))?;
+    if bytes.len() as u64 > bytes_max {
+        return Err(too_large(bytes.len() as u64));
+    }
+    Ok(bytes)
+}
+
+/// [`read_bytes`] of a text.
+pub(super) fn read_text(path: &Path, bytes_max: u64) -> Result<String, PackageError> {
+    let invalid = |error| unreadable(path, io::Error::new(io::ErrorKind::InvalidData, error));
+    String::from_utf8(read_bytes(path, bytes_max)?).map_err(invalid)
+}
+
+/// The error for a file that could not be read.
+pub(super) fn unreadable(path: &Path, source: io::Error) -> PackageError {
+    let path = path.to_owned();
+    match source.kind() {
+        io::ErrorKind::NotFound => PackageError::Missing { path },
+        _ => PackageError::Read { path, source },
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use sha2::{Digest, Sha256};
+
+    use super::*;
+    use crate::model::{CacheShape, KvType, Requires, SelfTest, Source, Variant};
+
+    /// A package in `dir` that holds `files`, the first of them as its graph.
+    pub(crate) fn write(dir: &Path, vocabulary: usize, files: &[(&str, &[u8])]) -> Package {
+        for (name, content) in files {
+            fs::write(dir.join(name), content).unwrap();
+        }
+        let files: Vec<_> = files
+            .iter()
+            .map(|(name, content)| FileEntry {
+                path: (*name).to_owned(),
+                bytes: content.len() as u64,
+                sha256: Sha256::digest(content).iter().map(|b| format!("{b:02x}")).collect(),
+            })
+            .collect();
+        let manifest = Manifest {
+            format: 1,
+            name: "test".to_owned(),
+            version: "1".to_owned(),
+            architecture: "llama".to_owned(),
+            licence: "Apache-2.0".to_owned(),
+            context: 100,
+            vocabulary,
+            eos: vec![2],
+            bos: None,
+            cache: CacheShape { layers: 1, heads: 1, head_width: 1 },
+            source: Source {
+                file: "x.gguf".to_owned(),
+                sha256: "0".repeat(64),
+                quantization: "F32".to_owned(),
+                made_by: "test".to_owned(),
+            },
+            self_test: SelfTest { prompt: vec![1], tokens: vec![1], first_logit: 0.0, tolerance: 0.1 },
+            variants: vec![Variant {
+                graph: files[0].path.clone(),
+                providers: vec!["cpu".to_owned()],
+                kv: KvType::F32,
+                weights: "f32".to_owned(),
+                block: 0,
+                requires: Requires::default(),
+            }],
+            files,
+        };
+        fs::write(dir.join(MANIFEST_FILE), manifest.to_toml().unwrap()).unwrap();
+        Package::open(dir).unwrap()
+    }
+
+    #[test]
+    fn a_whole_package_opens_and_a_cut_one_does_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let package = write(dir.path(), 10, &[("a.onnx", b"abc"), ("b.data", b"defg")]);
+        assert_eq!(package.manifest.files.len(), 2);
+
+        fs::write(dir.path().join("b.data"), b"def").unwrap();
+        let error = Package::open(dir.path()).unwrap_err();
+        assert!(matches!(error, PackageError::Size { expected: 4, found: 3, .. }), "{error}");
+
+        fs::remove_file(dir.path().join("b.data")).unwrap();
+        assert!(matches!(Package::open(dir.path()).unwrap_err(), PackageError::Missing { .. }));
+        fs::create_dir(dir.path().join("b.data")).unwrap();
+        assert!(matches!(Package::open(dir.path()).unwrap_err(), PackageError::NotAFile { .. }));
+    }
+
+    #[test]
+    fn a_directory_without_manifest_is_called_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let error = Package::open(dir.path()).unwrap_err();
+        assert!(matches!(error, PackageError::NotAPackage { .. }), "{error}");
+        assert!(error.to_string().contains(&*dir.path().to_string_lossy()));
+    }
+
+    #[test]
+    fn a_manifest_beyond_its_bound_is_not_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = File::create(dir.path().join(MANIFEST_FILE)).unwrap();
+        file.set_len(limits::MANIFEST_BYTES_MAX + 1).unwrap();
+        assert!(matches!(Package::open(dir.path()).unwrap_err(), PackageError::TooLarge { .. }));
+    }
+
+    #[test]
+    fn an_answer_gets_what_the_context_has_left() {
+        let dir = tempfile::tempdir().unwrap();
+        let package = write(dir.path(), 10, &[("a.onnx", b"abc")]);
+        assert_eq!(package.answer_room(60, None), Ok(40));
+        assert_eq!(package.answer_room(60, Some(7)), Ok(7));
+        assert_eq!(package.answer_room(99, Some(7)), Ok(1));
+        for full in [100, 101] {
+            assert_eq!(package.answer_room(full, None).unwrap_err().kind, ErrorKind::ContextLengthExceeded);
+        }
+        assert!(package.is_end(2) && !package.is_end(3));
+    }
+}

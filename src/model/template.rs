@@ -1,0 +1,192 @@
+//! Chat templates: messages in, a prompt with its control tokens marked out.
+//!
+//! The environment is that of transformers' `apply_chat_template`: Jinja with
+//! `trim_blocks`, `lstrip_blocks`, loop controls, `raise_exception`, `strftime_now` and
+//! Python's `tojson`. A template is the package's code and gets what foreign code gets:
+//! steps and memory are bounded by [`limits::TEMPLATE_FUEL`], nesting by
+//! [`limits::TEMPLATE_DEPTH_MAX`], output by [`limits::PROMPT_BYTES_MAX`], and there is
+//! nothing it could read but its input.
+
+use std::{
+    collections::BTreeMap,
+    io::{self, Write},
+};
+
+use minijinja::{Environment, ErrorKind as JinjaKind, context, syntax::SyntaxConfig, value::Serde};
+use serde_json::Value;
+
+use super::{
+    Message, Package, PackageError, RenderedPrompt, Tokenizer,
+    guard::Guard,
+    message, python,
+    source::{self, Source},
+};
+use crate::domain::{Error, ErrorKind, Result, UnixSeconds, limits};
+
+/// Names of the templates in the environment.
+const DEFAULT: &str = "chat template";
+const WITH_TOOLS: &str = "chat template for tools";
+
+/// A package's chat template, compiled.
+#[derive(Debug)]
+pub struct ChatTemplate {
+    environment: Environment<'static>,
+    tokenizer: Tokenizer,
+    /// `bos_token`, `eos_token` and what else the tokenizer's configuration names.
+    special_tokens: BTreeMap<String, String>,
+    /// Whether there is another template for conversations with tools.
+    has_tool_template: bool,
+}
+
+impl ChatTemplate {
+    /// Reads and compiles the template: `chat_template.jinja`, or the one in
+    /// `tokenizer_config.json`.
+    ///
+    /// # Errors
+    /// There is none, or it cannot be compiled.
+    pub fn load(package: &Package, tokenizer: &Tokenizer) -> Result<Self, PackageError> {
+        let Source { path, default, with_tools, special_tokens } = source::read(package, tokenizer)?;
+        let mut environment = environment();
+        let has_tool_template = with_tools.is_some();
+        for (name, text) in [(DEFAULT, Some(default)), (WITH_TOOLS, with_tools)] {
+            let Some(text) = text else { continue };
+            environment.add_template_owned(name, text).map_err(|error| PackageError::Template {
+                path: path.clone(),
+                reason: format!(
+                    "the chat template cannot be compiled: {error}. Mend it, or import the model again"
+                ),
+            })?;
+        }
+        Ok(Self { environment, tokenizer: tokenizer.clone(), special_tokens, has_tool_template })
+    }
+
+    /// Renders a conversation. `tools` is an array of tools in `OpenAI`'s shape; `now` is what
+    /// a template may write as today's date, in UTC.
+    ///
+    /// # Errors
+    /// `invalid_request` when the template refuses the messages, with its own words, or
+    /// fails on them; `context_length_exceeded` when the prompt grows beyond its bound.
+    pub fn render(
+        &self,
+        messages: &[Message],
+        tools: Option<&Value>,
+        add_generation_prompt: bool,
+        now: UnixSeconds,
+    ) -> Result<RenderedPrompt> {
+        let name = if tools.is_some() && self.has_tool_template { WITH_TOOLS } else { DEFAULT };
+        let template = self.environment.get_template(name).map_err(Error::internal)?;
+        let mut inputs =
+            Value::Array(vec![message::to_json(messages)?, tools.cloned().unwrap_or(Value::Null)]);
+        let guard = Guard::new(self.tokenizer.controls(), &inputs, template.source())?;
+        guard.protect(&mut inputs);
+
+        let context = context! {
+            messages => Serde(&inputs[0]),
+            tools => Serde(&inputs[1]),
+            documents => (),
+            add_generation_prompt,
+            strftime_now => strftime(now),
+            ..minijinja::Value::from(Serde(&self.special_tokens))
+        };
+        let mut out = Bounded::default();
+        let rendered = template.render_captured_to(context, &mut out).map(drop);
+        if out.overflowed {
+            return Err(too_long());
+        }
+        rendered.map_err(|error| refusal(&error, guard.mark()))?;
+        let text = String::from_utf8(out.bytes).map_err(Error::internal)?;
+        Ok(self.tokenizer.controls().mark(&text, guard.mark()))
+    }
+}
+
+fn environment() -> Environment<'static> {
+    let mut environment = Environment::new();
+    environment.set_syntax(
+        SyntaxConfig::builder()
+            .trim_blocks(true)
+            .lstrip_blocks(true)
+            .build()
+            .expect("the delimiters are the standard ones"),
+    );
+    environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
+    environment.set_fuel(Some(limits::TEMPLATE_FUEL));
+    environment.set_recursion_limit(limits::TEMPLATE_DEPTH_MAX);
+    environment.set_unknown_method_callback(python::method);
+    environment.add_filter("tojson", python::tojson);
+    environment.add_filter("trim", python::trim);
+    environment.add_function("raise_exception", |message: String| -> Result<String, minijinja::Error> {
+        Err(minijinja::Error::new(JinjaKind::InvalidOperation, "refused").with_source(Raised(message)))
+    });
+    environment
+}
+
+fn strftime(now: UnixSeconds) -> minijinja::Value {
+    minijinja::Value::from_function(move |format: &str| {
+        jiff::Timestamp::from_second(now.0)
+            .and_then(|now| jiff::fmt::strtime::format(format, &now.to_zoned(jiff::tz::TimeZone::UTC)))
+            .map_err(|error| minijinja::Error::new(JinjaKind::InvalidOperation, error.to_string()))
+    })
+}
+
+/// What a template said with `raise_exception`.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Raised(String);
+
+/// The error of a template as an answer to the caller.
+fn refusal(error: &minijinja::Error, mark: char) -> Error {
+    let causes = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
+    let causes: Vec<_> = causes.collect();
+    if let Some(Raised(text)) = causes.iter().find_map(|cause| cause.downcast_ref::<Raised>()) {
+        let text: String =
+            text.chars().filter(|c| *c != mark).take(limits::TEMPLATE_REFUSAL_CHARS_MAX).collect();
+        return Error::invalid(
+            "messages",
+            format!("the model's chat template refuses these messages: {text}"),
+        );
+    }
+    let public = match causes.iter().filter_map(|cause| cause.downcast_ref::<minijinja::Error>()).next_back()
+    {
+        Some(cause) if cause.kind() == JinjaKind::OutOfFuel => format!(
+            "the model's chat template takes more than {} steps for these messages; send fewer or shorter ones",
+            limits::TEMPLATE_FUEL
+        ),
+        _ => "the model's chat template fails on these messages; check the order of roles, the contents \
+              and the tool calls"
+            .to_owned(),
+    };
+    let detail: Vec<_> = causes.iter().map(ToString::to_string).collect();
+    Error::invalid("messages", public).with_detail(detail.join(": ").replace(mark, ""))
+}
+
+fn too_long() -> Error {
+    Error {
+        param: Some("messages".to_owned()),
+        ..Error::new(
+            ErrorKind::ContextLengthExceeded,
+            format!("the prompt has more than {} bytes; send shorter messages", limits::PROMPT_BYTES_MAX),
+        )
+    }
+}
+
+/// Collects what is written, up to the bound of a prompt.
+#[derive(Debug, Default)]
+struct Bounded {
+    bytes: Vec<u8>,
+    overflowed: bool,
+}
+
+impl Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.bytes.len() + bytes.len() > limits::PROMPT_BYTES_MAX {
+            self.overflowed = true;
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        self.bytes.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
