@@ -1,0 +1,160 @@
+//! The command line.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "this is the room that talks to the terminal")]
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Args, Parser, Subcommand, builder::PossibleValuesParser};
+use indicatif::{ProgressBar, ProgressStyle};
+use outpost::model::KvType;
+
+use crate::{
+    Error, Result,
+    import::{self, Options},
+    progress::Progress,
+    recipe::Weights,
+    runtime,
+};
+
+#[derive(Parser)]
+#[command(name = "outpost-forge", version, about = "Makes Outpost model packages from GGUF files")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Make a package from a GGUF file
+    Import(ImportArgs),
+}
+
+#[derive(Args)]
+struct ImportArgs {
+    /// The GGUF file
+    source: PathBuf,
+    /// Directory of the package
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Number format of the weights
+    #[arg(long, value_enum, default_value = "mixed")]
+    weights: Weights,
+    /// Number format of the KV cache
+    #[arg(long, default_value = "int8", value_parser = PossibleValuesParser::new(["f32", "f16", "int8"]))]
+    kv: String,
+    /// Weights that share a scale; smaller where a matrix is no multiple of it
+    #[arg(long, default_value = "64", value_parser = PossibleValuesParser::new(["32", "64", "128"]))]
+    block: String,
+    /// Name of the package [default: the directory's]
+    #[arg(long)]
+    name: Option<String>,
+    /// SPDX expression of the weights' licence [default: what the file says]
+    #[arg(long)]
+    licence: Option<String>,
+    /// Positions that the package can serve [default: what the file says]
+    #[arg(long, value_name = "TOKENS")]
+    context: Option<usize>,
+    /// Text to calibrate with [default: built in]
+    #[arg(long, value_name = "FILE")]
+    sample: Option<PathBuf>,
+    /// Replace an existing package
+    #[arg(long)]
+    force: bool,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Args)]
+struct Common {
+    /// ONNX Runtime's library
+    #[arg(long, value_name = "LIBONNXRUNTIME", env = "ORT_DYLIB_PATH")]
+    runtime: Option<PathBuf>,
+    /// Answer in JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command line; its exit status is that of [`Error::exit_code`].
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let code = if error.use_stderr() { 64 } else { 0 };
+            // A closed terminal is no reason for another error.
+            let _ = error.print();
+            return ExitCode::from(code);
+        }
+    };
+    let result = match cli.command {
+        Command::Import(args) => import_command(args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("outpost-forge: {error}");
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn import_command(args: ImportArgs) -> Result<()> {
+    runtime::load(args.common.runtime.as_deref())?;
+    let options = Options {
+        source: args.source,
+        destination: args.out,
+        weights: args.weights,
+        kv: kv_type(&args.kv)?,
+        block: args.block.parse().map_err(|_| Error::Bug("clap checked the block".to_owned()))?,
+        name: args.name,
+        licence: args.licence,
+        context: args.context,
+        sample: args.sample,
+        force: args.force,
+    };
+    let manifest = import::import(&options, &Bars::new())?;
+    if args.common.json {
+        println!("{}", serde_json::to_string_pretty(&manifest).map_err(|e| Error::Bug(e.to_string()))?);
+    } else {
+        let bytes: u64 = manifest.files.iter().map(|f| f.bytes).sum();
+        println!("{}: {} in {}", manifest.name, indicatif::HumanBytes(bytes), options.destination.display());
+    }
+    Ok(())
+}
+
+fn kv_type(name: &str) -> Result<KvType> {
+    [KvType::F32, KvType::F16, KvType::Int8]
+        .into_iter()
+        .find(|kv| kv.name() == name)
+        .ok_or_else(|| Error::Bug("clap checked the cache".to_owned()))
+}
+
+/// One bar per step; hidden when standard error is no terminal.
+struct Bars {
+    bar: ProgressBar,
+}
+
+impl Bars {
+    fn new() -> Self {
+        let bar = ProgressBar::new(0);
+        let style = ProgressStyle::with_template("{msg:22} {wide_bar} {percent:>3} %  {eta}");
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        Self { bar }
+    }
+}
+
+impl Progress for Bars {
+    fn begin(&self, what: &str, total: u64) {
+        self.bar.reset();
+        self.bar.set_length(total);
+        self.bar.set_message(what.to_owned());
+    }
+
+    fn advance(&self, count: u64) {
+        self.bar.inc(count);
+    }
+}
+
+impl Drop for Bars {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}

@@ -1,0 +1,203 @@
+//! GGUF in, package out.
+
+use std::path::{Path, PathBuf};
+
+use outpost::model::{CacheShape, FORMAT, KvType, MANIFEST_FILE, Manifest, Requires, Source, Variant};
+
+use crate::{
+    Error, Result,
+    arch::{self, Decoder},
+    gguf::Gguf,
+    graph::{self, GRAPH_FILE, Plan},
+    limits, package,
+    package::Staging,
+    progress::Progress,
+    quant::Code,
+    recipe::{Cache, Recipe, Weights},
+    runtime, selftest, tokenizer,
+};
+
+/// What to make of the file.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The GGUF file.
+    pub source: PathBuf,
+    /// Directory of the package.
+    pub destination: PathBuf,
+    /// Number format of the weights.
+    pub weights: Weights,
+    /// Number format of the cache.
+    pub kv: KvType,
+    /// Weights that share a scale, at most.
+    pub block: usize,
+    /// Name of the package; the destination's name without it.
+    pub name: Option<String>,
+    /// SPDX expression; the file's own word without it.
+    pub licence: Option<String>,
+    /// Positions; the model's own number without it.
+    pub context: Option<usize>,
+    /// Text for calibration instead of the built-in one.
+    pub sample: Option<PathBuf>,
+    /// Replace an existing package.
+    pub force: bool,
+}
+
+/// Makes the package and gives its manifest.
+pub fn import(options: &Options, progress: &dyn Progress) -> Result<Manifest> {
+    let gguf = Gguf::open(&options.source)?;
+    let decoder = arch::describe(&gguf)?;
+    let name = package_name(options)?;
+    let context = context(options, &decoder)?;
+    let tokenizer = tokenizer::build(&gguf, decoder.vocabulary, context)?;
+    let staging = Staging::create(&options.destination, options.force)?;
+
+    let (recipe, cache, importance) = choose(options, &gguf, &decoder, &tokenizer, &staging, progress)?;
+    let plan = Plan {
+        gguf: &gguf,
+        decoder: &decoder,
+        recipe: &recipe,
+        cache: &cache,
+        context,
+        importance: importance.as_ref(),
+        taps: false,
+    };
+    graph::write(&plan, staging.dir(), progress)?;
+    staging.write("tokenizer.json", &tokenizer.json)?;
+    staging.write("tokenizer_config.json", &tokenizer.config)?;
+    if let Some(template) = &tokenizer.template {
+        staging.write("chat_template.jinja", template)?;
+    }
+
+    progress.begin("self-test", 1);
+    let shape = cache_shape(&decoder);
+    let graph = staging.dir().join(GRAPH_FILE);
+    let mut model = runtime::Model::open(&graph, shape, cache.kind(), decoder.vocabulary, Vec::new())?;
+    let self_test = selftest::make(&mut model, &tokenizer.model, &tokenizer.eos, context)?;
+    drop(model);
+
+    let manifest = Manifest {
+        format: FORMAT,
+        name,
+        version: text(&gguf, "general.version").unwrap_or_else(|| "1".to_owned()),
+        architecture: decoder.architecture.to_owned(),
+        licence: licence(options, &gguf),
+        context,
+        vocabulary: decoder.vocabulary,
+        eos: tokenizer.eos,
+        bos: tokenizer.bos,
+        cache: shape,
+        source: source(options, &gguf, progress)?,
+        self_test,
+        variants: vec![Variant {
+            graph: GRAPH_FILE.to_owned(),
+            providers: vec!["cpu".to_owned()],
+            kv: cache.kind(),
+            weights: options.weights.name().to_owned(),
+            block: if options.weights == Weights::F32 { 0 } else { options.block },
+            requires: Requires { onnxruntime: Some(RUNTIME_MIN.to_owned()) },
+        }],
+        files: package::digest_all(staging.dir(), progress)?,
+    };
+    staging.write(MANIFEST_FILE, &manifest.to_toml()?)?;
+    staging.commit()?;
+    Ok(manifest)
+}
+
+/// First version with 8-bit `MatMulNBits` and `GatherBlockQuantized` on the CPU, and with quantised caches.
+const RUNTIME_MIN: &str = "1.24";
+
+/// Number formats, and what a calibration found out where one is needed.
+fn choose(
+    options: &Options,
+    _gguf: &Gguf,
+    decoder: &Decoder,
+    _tokenizer: &tokenizer::Tokenizer,
+    _staging: &Staging,
+    _progress: &dyn Progress,
+) -> Result<(Recipe, Cache, Option<graph::Importance>)> {
+    let recipe = match options.weights {
+        Weights::F32 => Recipe::f32(),
+        Weights::Int8 => Recipe::uniform(decoder, Code::Int8, options.block),
+        Weights::Int4 | Weights::Mixed => Recipe::uniform(decoder, Code::Int4, options.block),
+    };
+    let cache = match options.kv {
+        KvType::F32 => Cache::F32,
+        KvType::F16 => Cache::F16,
+        KvType::Int8 => return Err(Error::Usage("int8 not yet".to_owned())),
+    };
+    Ok((recipe, cache, None))
+}
+
+/// Shape of the KV cache.
+pub fn cache_shape(decoder: &Decoder) -> CacheShape {
+    CacheShape { layers: decoder.layers.len(), heads: decoder.kv_heads, head_width: decoder.head_width }
+}
+
+fn package_name(options: &Options) -> Result<String> {
+    let from_path = || options.destination.file_name().and_then(|n| n.to_str()).map(str::to_owned);
+    let name = options.name.clone().or_else(from_path).unwrap_or_default();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    let good = !name.is_empty()
+        && name.len() <= limits::PACKAGE_NAME_BYTES_MAX
+        && name.chars().all(plain)
+        && name.starts_with(|c: char| c.is_ascii_alphanumeric());
+    let wrong = || {
+        Error::Usage(format!("`{}` is no package name: letters, digits, `.`, `_`, `-`", name.escape_debug()))
+    };
+    good.then(|| name.clone()).ok_or_else(wrong)
+}
+
+fn context(options: &Options, decoder: &Decoder) -> Result<usize> {
+    match options.context {
+        Some(wanted) if wanted > decoder.context => {
+            let own = decoder.context;
+            Err(Error::Usage(format!("--context {wanted}: the model was made for {own} positions")))
+        }
+        Some(wanted) => Ok(wanted),
+        None => Ok(decoder.context),
+    }
+}
+
+fn text(gguf: &Gguf, key: &str) -> Option<String> {
+    let text = gguf.metadata().text(key).ok().flatten()?;
+    let short = text.chars().filter(|c| !c.is_control()).take(128).collect::<String>();
+    (!short.is_empty()).then_some(short)
+}
+
+fn licence(options: &Options, gguf: &Gguf) -> String {
+    let own = text(gguf, "general.license").map(|word| match word.as_str() {
+        "apache-2.0" => "Apache-2.0".to_owned(),
+        "mit" => "MIT".to_owned(),
+        _ => word,
+    });
+    options.licence.clone().or(own).unwrap_or_else(|| "unknown".to_owned())
+}
+
+fn source(options: &Options, gguf: &Gguf, progress: &dyn Progress) -> Result<Source> {
+    let file = options.source.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let bytes = options.source.metadata().map_or(0, |m| m.len());
+    progress.begin("digest of the source", bytes);
+    let (_, sha256) = package::digest(&options.source, progress)?;
+    Ok(Source { file, sha256, quantization: formats(gguf), made_by: made_by() })
+}
+
+fn made_by() -> String {
+    concat!("outpost-forge ", env!("CARGO_PKG_VERSION")).to_owned()
+}
+
+/// Number formats in the file, the one with the most bytes first.
+pub fn formats(gguf: &Gguf) -> String {
+    let mut bytes = std::collections::BTreeMap::new();
+    for tensor in gguf.tensors() {
+        *bytes.entry(tensor.format).or_insert(0u64) += tensor.bytes();
+    }
+    let mut formats: Vec<_> = bytes.into_iter().collect();
+    formats.sort_by_key(|(format, bytes)| (std::cmp::Reverse(*bytes), *format));
+    formats.iter().map(|(format, _)| format.name()).collect::<Vec<_>>().join(", ")
+}
+
+/// A directory for what a command needs only while it runs.
+pub fn scratch() -> Result<tempfile::TempDir> {
+    let parent: &Path = &std::env::temp_dir();
+    tempfile::Builder::new().prefix("outpost-forge-").tempdir_in(parent).map_err(Error::io("create", parent))
+}
