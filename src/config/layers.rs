@@ -14,11 +14,11 @@ use super::schema::Config;
 use crate::domain::limits;
 
 /// The directories and files that are read when nobody says otherwise, lowest first.
-pub const DEFAULT_FILES: [&str; 2] = ["/usr/lib/outpost/outpost.toml", "/etc/outpost/outpost.toml"];
+pub(super) const DEFAULT_FILES: [&str; 2] = ["/usr/lib/outpost/outpost.toml", "/etc/outpost/outpost.toml"];
 /// Drop-ins, in the order of their names.
-pub const DROP_IN_DIR: &str = "/etc/outpost/conf.d";
+pub(super) const DROP_IN_DIR: &str = "/etc/outpost/conf.d";
 /// Prefix of environment variables: `OUTPOST_<SECTION>__<KEY>`.
-pub const ENV_PREFIX: &str = "OUTPOST_";
+pub(super) const ENV_PREFIX: &str = "OUTPOST_";
 
 /// Where a value stands.
 #[derive(Clone, Debug, PartialEq, Eq)]

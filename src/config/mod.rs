@@ -10,7 +10,7 @@ mod setting;
 
 use std::path::Path;
 
-pub use layers::{DEFAULT_FILES, DROP_IN_DIR, ENV_PREFIX, Layered, Origin, Problem};
+pub use layers::{Layered, Origin, Problem};
 pub use schema::{Config, Engine, Http, Key, Log, Model, Node, Runtime, Service, Store};
 pub use setting::{FileMode, LogLevel, Setting};
 
@@ -32,8 +32,8 @@ pub fn load(sources: &Sources<'_>, env: impl IntoIterator<Item = (String, String
         }
         Some(file) => layered.add_file(file),
         None => {
-            DEFAULT_FILES.iter().for_each(|file| layered.add_file(Path::new(file)));
-            layers::drop_ins(Path::new(DROP_IN_DIR)).iter().for_each(|file| layered.add_file(file));
+            layers::DEFAULT_FILES.iter().for_each(|file| layered.add_file(Path::new(file)));
+            layers::drop_ins(Path::new(layers::DROP_IN_DIR)).iter().for_each(|file| layered.add_file(file));
         }
     }
     layered.add_env(env);

@@ -54,6 +54,10 @@ pub const STREAM_HEARTBEAT: Duration = Duration::from_secs(15);
 pub const TOKEN_FILE_BYTES_MAX: u64 = 4 * KIB as u64;
 /// For the last words to those whose answers did not finish in `stop_grace`.
 pub const DRAIN_DELIVERY: Duration = Duration::from_secs(2);
+/// For the engine to end its last step at the end of the daemon. Beyond: the process ends without it.
+pub const ENGINE_STOP: Duration = Duration::from_secs(10);
+/// From asking the daemon to the head of its answer, for the command line. Beyond: an error.
+pub const CLIENT_PATIENCE: Duration = Duration::from_secs(600);
 /// Head of a request, bytes. Beyond: 431, closed.
 pub const HEAD_BYTES_MAX: usize = 16 * KIB;
 

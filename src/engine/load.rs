@@ -60,7 +60,8 @@ pub(super) fn load(
     let package = Package::open(&options.package)?;
     report(LoadStage::Runtime);
     let runtime = load_runtime(options.runtime.as_deref(), Some(&options.package))?;
-    package.verify(&options.verified, false, &mut |done, total| report(LoadStage::Verifying { done, total }))?;
+    package
+        .verify(&options.verified, false, &mut |done, total| report(LoadStage::Verifying { done, total }))?;
 
     report(LoadStage::Tokenizer);
     let tokenizer = Tokenizer::load(&package)?;

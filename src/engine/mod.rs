@@ -50,8 +50,13 @@ impl Engine {
         let (commands, receiver) = mpsc::channel(1);
         let (state_sender, state) = watch::channel(EngineState::Loading(LoadStage::Runtime));
         let stats = Arc::new(EngineStats::default());
-        let worker =
-            worker::Worker { options, commands: receiver, state: state_sender, stats: Arc::clone(&stats), clock };
+        let worker = worker::Worker {
+            options,
+            commands: receiver,
+            state: state_sender,
+            stats: Arc::clone(&stats),
+            clock,
+        };
         let thread = std::thread::Builder::new().name("engine".into()).spawn(move || worker.run())?;
         Ok(Self { commands, state, stats, thread })
     }

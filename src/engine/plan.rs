@@ -8,7 +8,7 @@ use crate::domain::limits;
 
 /// One step of the engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Step {
+pub(super) struct Step {
     /// Slots `0..decode` each take one token.
     pub decode: usize,
     /// Then this part of a prompt.
@@ -17,7 +17,7 @@ pub struct Step {
 
 /// A part of a prompt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Chunk {
+pub(super) struct Chunk {
     /// Slot it goes to.
     pub slot: usize,
     /// Tokens of the prompt that the slot holds already.
@@ -30,7 +30,7 @@ pub struct Chunk {
 
 /// A prompt on its way into a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Prefill {
+pub(super) struct Prefill {
     /// Tokens that are in already.
     pub done: usize,
     /// Tokens of the whole prompt.
@@ -38,7 +38,7 @@ pub struct Prefill {
 }
 
 /// Plans the next step for `decoding` running sequences and the prompt behind them.
-pub fn plan(decoding: usize, prefill: Option<Prefill>) -> Step {
+pub(super) fn plan(decoding: usize, prefill: Option<Prefill>) -> Step {
     let prefill = prefill.filter(|p| p.done < p.total).map(|Prefill { done, total }| {
         let left = total - done;
         let mut len = left.min(limits::PREFILL_CHUNK_TOKENS);

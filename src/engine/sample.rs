@@ -14,7 +14,7 @@ use rand_chacha::{
 use crate::domain::Sampling;
 
 /// Sampler of one sequence: its options, what it has seen, its random stream.
-pub struct Sampler {
+pub(super) struct Sampler {
     options: Sampling,
     /// Occurrences in the answer; 0 for tokens of the prompt only.
     seen: HashMap<u32, u32>,
@@ -25,7 +25,7 @@ pub struct Sampler {
 
 impl Sampler {
     /// `entropy` seeds the random stream when the caller named no seed.
-    pub fn new(options: Sampling, prompt: &[u32], entropy: u64) -> Self {
+    pub(super) fn new(options: Sampling, prompt: &[u32], entropy: u64) -> Self {
         let seen = if options.repetition_penalty == 1.0 {
             HashMap::new()
         } else {
@@ -36,7 +36,7 @@ impl Sampler {
     }
 
     /// The next token. `logits` has one entry per token of the vocabulary.
-    pub fn sample(&mut self, logits: &[f32]) -> u32 {
+    pub(super) fn sample(&mut self, logits: &[f32]) -> u32 {
         let token = if self.shapes_logits() {
             let mut adjusted = std::mem::take(&mut self.adjusted);
             adjusted.clear();
@@ -191,7 +191,9 @@ mod tests {
     use super::*;
 
     fn draws(options: &Sampling, logits: &[f32], n: u64) -> Vec<u32> {
-        (0..n).map(|seed| Sampler::new(Sampling { seed: Some(seed), ..options.clone() }, &[], 0).sample(logits)).collect()
+        (0..n)
+            .map(|seed| Sampler::new(Sampling { seed: Some(seed), ..options.clone() }, &[], 0).sample(logits))
+            .collect()
     }
 
     #[test]
@@ -209,7 +211,10 @@ mod tests {
             let wanted = w / weights.iter().sum::<f64>();
             let got = drawn.iter().filter(|d| **d == id as u32).count() as f64 / n as f64;
             // Four standard deviations of a binomial share.
-            assert!((got - wanted).abs() < 4.0 * (wanted * (1.0 - wanted) / n as f64).sqrt(), "{id}: {got} {wanted}");
+            assert!(
+                (got - wanted).abs() < 4.0 * (wanted * (1.0 - wanted) / n as f64).sqrt(),
+                "{id}: {got} {wanted}"
+            );
         }
     }
 

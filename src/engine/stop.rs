@@ -2,14 +2,14 @@
 
 /// Watches an answer for stop strings and holds back text that may be the start of one.
 #[derive(Debug)]
-pub struct StopMatcher {
+pub(super) struct StopMatcher {
     stops: Vec<String>,
     held: String,
 }
 
 /// What may be shown after a piece of text came in.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Released {
+pub(super) struct Released {
     /// Text that is certainly part of the answer.
     pub text: String,
     /// A stop string was met; nothing after `text` belongs to the answer.
@@ -18,12 +18,12 @@ pub struct Released {
 
 impl StopMatcher {
     /// Empty stop strings are ignored: they would end every answer before it begins.
-    pub fn new(stops: &[String]) -> Self {
+    pub(super) fn new(stops: &[String]) -> Self {
         Self { stops: stops.iter().filter(|s| !s.is_empty()).cloned().collect(), held: String::new() }
     }
 
     /// Takes the next piece of the answer.
-    pub fn push(&mut self, text: &str) -> Released {
+    pub(super) fn push(&mut self, text: &str) -> Released {
         self.held.push_str(text);
         if let Some(start) = self.stops.iter().filter_map(|s| self.held.find(s.as_str())).min() {
             self.held.truncate(start);
@@ -35,7 +35,7 @@ impl StopMatcher {
     }
 
     /// The answer has ended otherwise: what was held back is part of it after all.
-    pub fn finish(&mut self) -> String {
+    pub(super) fn finish(&mut self) -> String {
         std::mem::take(&mut self.held)
     }
 }

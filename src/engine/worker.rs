@@ -53,7 +53,8 @@ impl Worker {
             self.stats.running.store(0, Ordering::Relaxed);
             tracing::error!(deaths, "the engine died and is built anew: {why}");
             if deaths >= limits::ENGINE_DEATHS_MAX {
-                self.state.send_replace(EngineState::Failed(format!("the engine died {deaths} times: {why}")));
+                self.state
+                    .send_replace(EngineState::Failed(format!("the engine died {deaths} times: {why}")));
                 if !self.wait_for_reload() {
                     return;
                 }
@@ -98,7 +99,8 @@ impl Worker {
             match command {
                 Command::Reload => return true,
                 Command::Run(job) => {
-                    let _ = job.done.send(Err(Error::new(ErrorKind::ModelLoading, "the model is not loaded")));
+                    let _ =
+                        job.done.send(Err(Error::new(ErrorKind::ModelLoading, "the model is not loaded")));
                 }
             }
         }
@@ -182,7 +184,8 @@ impl Running {
     fn start(&mut self, job: Job) {
         let now = self.clock.boot();
         self.started += 1;
-        let entropy = std::hash::BuildHasher::hash_one(&std::collections::hash_map::RandomState::new(), self.started);
+        let entropy =
+            std::hash::BuildHasher::hash_one(&std::collections::hash_map::RandomState::new(), self.started);
         let sequence = Sequence::new(job, &self.model.tokenizer, self.graph.context(), entropy, now);
         self.prefilling = Some(sequence);
         self.stats.running.store(self.running() as u64, Ordering::Relaxed);

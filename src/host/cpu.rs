@@ -18,7 +18,9 @@ fn capacities(root: &Path) -> Vec<u32> {
     fs::read_dir(root)
         .into_iter()
         .flatten()
-        .filter_map(|entry| fs::read_to_string(entry.ok()?.path().join("cpu_capacity")).ok()?.trim().parse().ok())
+        .filter_map(|entry| {
+            fs::read_to_string(entry.ok()?.path().join("cpu_capacity")).ok()?.trim().parse().ok()
+        })
         .collect()
 }
 
@@ -36,7 +38,11 @@ mod tests {
     fn little_cores_are_left_alone() {
         assert_eq!(big_cores(&[]), None);
         assert_eq!(big_cores(&[1024; 4]), Some(4), "Raspberry Pi 5: four alike");
-        assert_eq!(big_cores(&[530, 530, 530, 530, 1024, 1024, 1024, 1024]), Some(4), "RK3588: four of eight");
+        assert_eq!(
+            big_cores(&[530, 530, 530, 530, 1024, 1024, 1024, 1024]),
+            Some(4),
+            "RK3588: four of eight"
+        );
         assert_eq!(engine_threads(3), 3);
         assert!(engine_threads(0) >= 1);
     }

@@ -68,7 +68,11 @@ impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::with_prefix("outpost");
         let requests = Family::default();
-        registry.register("requests", "Requests by how they ended: ok or the kind of error", requests.clone());
+        registry.register(
+            "requests",
+            "Requests by how they ended: ok or the kind of error",
+            requests.clone(),
+        );
         let prompt_tokens = Counter::default();
         registry.register("prompt_tokens", "Tokens of prompts of finished requests", prompt_tokens.clone());
         let completion_tokens = Counter::default();
@@ -85,10 +89,19 @@ impl Default for Metrics {
         registry.register("queued_requests", "Requests that wait for a slot", g.queued.clone());
         registry.register("running_requests", "Answers being written", g.running.clone());
         registry.register("model_ready", "1 when the model answers", g.ready.clone());
-        registry.register_with_unit("resident_memory", "Resident memory of the daemon", Unit::Bytes, g.resident.clone());
+        registry.register_with_unit(
+            "resident_memory",
+            "Resident memory of the daemon",
+            Unit::Bytes,
+            g.resident.clone(),
+        );
         registry.register("prefill_tokens_per_second", "Speed of reading prompts", g.prefill_rate.clone());
         registry.register("decode_tokens_per_second", "Speed of writing answers", g.decode_rate.clone());
-        registry.register("engine_restarts", "Times the engine was built anew after it had died", g.restarts.clone());
+        registry.register(
+            "engine_restarts",
+            "Times the engine was built anew after it had died",
+            g.restarts.clone(),
+        );
         Self { registry, requests, prompt_tokens, completion_tokens, first_token, gauges: g }
     }
 }

@@ -51,7 +51,9 @@ impl<T> FairQueue<T> {
         if self.entries.len() >= limits::QUEUED_REQUESTS_MAX {
             return Err(Full::Queue);
         }
-        if self.entries.values().filter(|e| e.client == *client).count() >= limits::QUEUED_REQUESTS_PER_CLIENT_MAX {
+        if self.entries.values().filter(|e| e.client == *client).count()
+            >= limits::QUEUED_REQUESTS_PER_CLIENT_MAX
+        {
             return Err(Full::Client);
         }
         let flow = (client.clone(), lane);

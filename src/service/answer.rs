@@ -77,7 +77,8 @@ impl Answer {
     }
 
     fn expire(&mut self) -> Error {
-        let error = Error::new(ErrorKind::DeadlineExceeded, "the deadline passed before the answer was complete");
+        let error =
+            Error::new(ErrorKind::DeadlineExceeded, "the deadline passed before the answer was complete");
         self.hold.ended = true;
         self.hold.cancel.cancel(Cancel::Caller);
         self.hold.shared.metrics.ended(&Err(error.clone()));

@@ -97,7 +97,8 @@ impl Service {
         let deadline = request.deadline.map(|budget| Deadline::after(s.clock.boot(), budget));
         let model = self.model()?;
         if let Some(wanted) = request.model.as_deref().filter(|m| *m != model.manifest.name) {
-            let why = format!("model `{wanted}` is not loaded here; ask for `{}` or `auto`", model.manifest.name);
+            let why =
+                format!("model `{wanted}` is not loaded here; ask for `{}` or `auto`", model.manifest.name);
             return Err(Error { param: Some("model".into()), ..Error::new(ErrorKind::ModelNotFound, why) });
         }
         let prompt = self.encode(&request, &model)?;
@@ -161,8 +162,13 @@ impl Service {
         let room = model.context.saturating_sub(prompt.len());
         if room == 0 || prompt.is_empty() {
             let (tokens, context) = (prompt.len(), model.context);
-            let why = format!("the prompt has {tokens} tokens, the context holds {context} with the answer; shorten it");
-            return Err(Error { param: Some("messages".into()), ..Error::new(ErrorKind::ContextLengthExceeded, why) });
+            let why = format!(
+                "the prompt has {tokens} tokens, the context holds {context} with the answer; shorten it"
+            );
+            return Err(Error {
+                param: Some("messages".into()),
+                ..Error::new(ErrorKind::ContextLengthExceeded, why)
+            });
         }
         let mut options = request.options;
         options.tokens_max = Some(options.tokens_max.unwrap_or(s.answer_tokens).min(room));
@@ -177,7 +183,12 @@ impl Service {
             (None, None)
         };
         let job = Job { prompt, options, cancel: cancel.clone(), deltas, done };
-        let pushed = s.queue.lock().unwrap_or_else(PoisonError::into_inner).push(&request.client, request.lane, cost, job);
+        let pushed = s.queue.lock().unwrap_or_else(PoisonError::into_inner).push(
+            &request.client,
+            request.lane,
+            cost,
+            job,
+        );
         let ticket = pushed.map_err(|full| queue_full(full))?;
         let number = s.next_number.fetch_add(1, Ordering::Relaxed);
         s.running.lock().unwrap_or_else(PoisonError::into_inner).insert(number, cancel.clone());
@@ -279,9 +290,12 @@ fn queue_full(full: Full) -> Error {
 }
 
 fn check_bias(request: &Request, model: &Model) -> Result<()> {
-    let beyond = request.options.sampling.logit_bias.iter().find(|(id, _)| *id as usize >= model.manifest.vocabulary);
+    let beyond =
+        request.options.sampling.logit_bias.iter().find(|(id, _)| *id as usize >= model.manifest.vocabulary);
     match beyond {
-        Some((id, _)) => Err(Error::invalid(format!("logit_bias.{id}"), format!("{id} is not a token of this model"))),
+        Some((id, _)) => {
+            Err(Error::invalid(format!("logit_bias.{id}"), format!("{id} is not a token of this model")))
+        }
         None => Ok(()),
     }
 }

@@ -48,7 +48,8 @@ impl Frame {
         let mut body = match self.kind {
             Kind::Chat => {
                 let message = json!({"role": "assistant", "content": text, "refusal": null});
-                let choice = json!({"index": 0, "message": message, "logprobs": logprobs, "finish_reason": finish});
+                let choice =
+                    json!({"index": 0, "message": message, "logprobs": logprobs, "finish_reason": finish});
                 self.wrap("chat.completion", json!([choice]))
             }
             Kind::Text => {
@@ -132,7 +133,8 @@ fn chat_logprob(t: &TokenLogprob) -> Value {
 
 fn text_logprobs(tokens: &[TokenLogprob]) -> Value {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let top = |t: &TokenLogprob| t.top.iter().map(|(b, l)| (text(b), json!(l))).collect::<serde_json::Map<_, _>>();
+    let top =
+        |t: &TokenLogprob| t.top.iter().map(|(b, l)| (text(b), json!(l))).collect::<serde_json::Map<_, _>>();
     json!({
         "tokens": tokens.iter().map(|t| text(&t.bytes)).collect::<Vec<_>>(),
         "token_logprobs": tokens.iter().map(|t| t.logprob).collect::<Vec<_>>(),

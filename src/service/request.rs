@@ -94,7 +94,12 @@ impl Request {
     }
 }
 
-fn assemble(input: Input, common: CommonBody, logprobs: Option<usize>, envelope: Envelope) -> Result<Request> {
+fn assemble(
+    input: Input,
+    common: CommonBody,
+    logprobs: Option<usize>,
+    envelope: Envelope,
+) -> Result<Request> {
     let own = common.outpost.as_ref();
     at_most("top_logprobs", logprobs.unwrap_or(0), limits::TOP_LOGPROBS_MAX)?;
     if common.n.is_some_and(|n| n != 1) {
@@ -126,7 +131,13 @@ fn options(c: &CommonBody, logprobs: Option<usize>) -> Result<GenerationOptions>
             top_k: c.top_k.filter(|k| *k > 0),
             top_p: within("top_p", c.top_p, d.top_p, f32::MIN_POSITIVE, 1.0)?,
             min_p: within("min_p", c.min_p, d.min_p, 0.0, 1.0)?,
-            repetition_penalty: within("repetition_penalty", c.repetition_penalty, d.repetition_penalty, 0.01, 100.0)?,
+            repetition_penalty: within(
+                "repetition_penalty",
+                c.repetition_penalty,
+                d.repetition_penalty,
+                0.01,
+                100.0,
+            )?,
             presence_penalty: within("presence_penalty", c.presence_penalty, 0.0, -2.0, 2.0)?,
             frequency_penalty: within("frequency_penalty", c.frequency_penalty, 0.0, -2.0, 2.0)?,
             logit_bias: logit_bias(c)?,
@@ -245,7 +256,9 @@ fn text_of_parts(n: usize, parts: &[Value]) -> Result<String> {
         let field = format!("messages[{n}].content[{p}]");
         match (part.get("type").and_then(Value::as_str), part.get("text").and_then(Value::as_str)) {
             (Some("text"), Some(piece)) => text.push_str(piece),
-            (Some("text"), None) => return Err(Error::invalid(&field, format!("`{field}.text` must be text"))),
+            (Some("text"), None) => {
+                return Err(Error::invalid(&field, format!("`{field}.text` must be text")));
+            }
             (Some(other), _) => {
                 let why = format!("`{field}` is of type `{other}`; the model on this device reads only text");
                 return Err(Error::invalid(&field, why));
@@ -257,7 +270,8 @@ fn text_of_parts(n: usize, parts: &[Value]) -> Result<String> {
 }
 
 fn prompt(value: &Value) -> Result<Input> {
-    let wrong = || Error::invalid("prompt", "`prompt` must be text, a list with one text, or a list of token ids");
+    let wrong =
+        || Error::invalid("prompt", "`prompt` must be text, a list with one text, or a list of token ids");
     match value {
         Value::String(text) => Ok(Input::Text(text.clone())),
         Value::Array(list) => match list.as_slice() {
@@ -273,7 +287,8 @@ fn prompt(value: &Value) -> Result<Input> {
 }
 
 fn token_ids(ids: &[Value]) -> Option<Input> {
-    let ids = ids.iter().map(|id| id.as_u64().and_then(|id| u32::try_from(id).ok())).collect::<Option<Vec<_>>>()?;
+    let ids =
+        ids.iter().map(|id| id.as_u64().and_then(|id| u32::try_from(id).ok())).collect::<Option<Vec<_>>>()?;
     Some(Input::Tokens(ids))
 }
 
@@ -299,7 +314,9 @@ fn refuse_schema(format: Option<&Value>) -> Result<()> {
             param: Some("response_format".into()),
             ..Error::new(
                 ErrorKind::SchemaUnsupported,
-                format!("this version of Outpost cannot promise `{kind}`; ask for JSON in the prompt and check it"),
+                format!(
+                    "this version of Outpost cannot promise `{kind}`; ask for JSON in the prompt and check it"
+                ),
             )
         }),
         _ => Err(Error::invalid("response_format", "`response_format.type` must be `text`")),
@@ -373,7 +390,10 @@ mod tests {
             (json!({"tools": [{"type": "function"}]}), "tools"),
             (json!({"messages": []}), "messages"),
             (json!({"messages": [{"role": "user", "content": 5}]}), "messages[0].content"),
-            (json!({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}), "messages[0].content[0]"),
+            (
+                json!({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}),
+                "messages[0].content[0]",
+            ),
             (json!({"outpost": {"id": "a/b"}}), "outpost.id"),
             (json!({"outpost": {"deadline_ms": 0}}), "outpost.deadline_ms"),
         ] {
@@ -383,7 +403,8 @@ mod tests {
 
     #[test]
     fn two_ids_for_one_request_are_refused() {
-        let body = json!({"messages": [{"role": "user", "content": "hi"}], "outpost": {"id": "a"}}).to_string();
+        let body =
+            json!({"messages": [{"role": "user", "content": "hi"}], "outpost": {"id": "a"}}).to_string();
         let with = |id| Envelope { id: RequestId::new(id), ..envelope() };
         assert_eq!(Request::chat(body.as_bytes(), with("a")).unwrap().id.as_str(), "a");
         assert!(Request::chat(body.as_bytes(), with("b")).is_err());
@@ -391,12 +412,21 @@ mod tests {
 
     #[test]
     fn a_prompt_is_text_or_token_ids() {
-        let read = |p: Value| Request::completion(json!({"prompt": p}).to_string().as_bytes(), envelope()).map(|r| r.input);
+        let read = |p: Value| {
+            Request::completion(json!({"prompt": p}).to_string().as_bytes(), envelope()).map(|r| r.input)
+        };
         assert_eq!(read(json!("a")).unwrap(), Input::Text("a".into()));
         assert_eq!(read(json!(["a"])).unwrap(), Input::Text("a".into()));
         assert_eq!(read(json!([1, 2])).unwrap(), Input::Tokens(vec![1, 2]));
         assert_eq!(read(json!([[1, 2]])).unwrap(), Input::Tokens(vec![1, 2]));
-        for bad in [json!(null), json!(5), json!(["a", "b"]), json!([1, -2]), json!([1, "b"]), json!([4_294_967_296u64])] {
+        for bad in [
+            json!(null),
+            json!(5),
+            json!(["a", "b"]),
+            json!([1, -2]),
+            json!([1, "b"]),
+            json!([4_294_967_296u64]),
+        ] {
             assert_eq!(read(bad.clone()).unwrap_err().param.as_deref(), Some("prompt"), "{bad}");
         }
     }

@@ -56,7 +56,8 @@ pub(super) async fn check(State(app): State<App>, request: Request, next: Next) 
     if allowed {
         return next.run(request).await;
     }
-    let error = Error::new(ErrorKind::Unauthenticated, "send the token of this daemon: `Authorization: Bearer …`");
+    let error =
+        Error::new(ErrorKind::Unauthenticated, "send the token of this daemon: `Authorization: Bearer …`");
     Failure::new(error).into_response()
 }
 
@@ -79,7 +80,11 @@ mod tests {
         assert!(write("short", 0o600).unwrap_err().contains("fewer than 16"));
         let token = write(" 0123456789abcdef\n", 0o640).unwrap();
         assert!(token.matches(b"0123456789abcdef"));
-        assert!(!token.matches(b"0123456789abcdeF") && !token.matches(b"0123456789abcdef0") && !token.matches(b""));
+        assert!(
+            !token.matches(b"0123456789abcdeF")
+                && !token.matches(b"0123456789abcdef0")
+                && !token.matches(b"")
+        );
         assert!(!format!("{token:?}").contains("0123"));
     }
 }

@@ -63,7 +63,9 @@ fn check_old(path: &Path) -> Result<(), String> {
     match fs::symlink_metadata(path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(e) => Err(e.to_string()),
-        Ok(meta) if !meta.file_type().is_socket() => Err("something that is not a socket is there already".into()),
+        Ok(meta) if !meta.file_type().is_socket() => {
+            Err("something that is not a socket is there already".into())
+        }
         Ok(_) if UnixStream::connect(path).is_ok() => {
             Err("another daemon listens there; stop it, or set `http.socket` to another path".into())
         }

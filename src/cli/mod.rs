@@ -1,0 +1,111 @@
+//! The command line. Each sub-command has its own file and talks to the daemon over its
+//! socket, except `serve`, `bench` and `config`.
+//!
+//! Exit codes (sysexits.h): 0, 64 usage, 65 bad data, 69 unavailable, 70 bug, 78 configuration.
+
+mod ask;
+mod bench;
+mod chat;
+mod client;
+mod config;
+mod fail;
+mod models;
+mod out;
+mod serve;
+mod status;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+pub use fail::{Exit, Failure};
+
+use crate::config::{Config, Layered, Sources};
+
+/// Answers prompts on this device with a resident language model.
+#[derive(Debug, Parser)]
+#[command(name = "outpost", version, max_term_width = 100)]
+pub struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Clone, Debug, Args)]
+struct Global {
+    /// Read this configuration file only, instead of /usr/lib/outpost, /etc/outpost and its conf.d
+    #[arg(long, global = true, value_name = "FILE", env = "OUTPOST_CONFIG")]
+    config: Option<PathBuf>,
+    /// Set one key, such as `engine.slots=2`; wins over files and environment
+    #[arg(long = "set", global = true, value_name = "SECTION.KEY=VALUE")]
+    set: Vec<String>,
+    /// The daemon's socket; short for `--set http.socket=…`
+    #[arg(long, global = true, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    /// Print JSON instead of text for people
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the daemon
+    Serve(serve::ServeArgs),
+    /// Ask one question and print the answer while it is written
+    Ask(ask::AskArgs),
+    /// Talk in turns
+    Chat(chat::ChatArgs),
+    /// Say how the daemon is
+    Status,
+    /// List the models that can be asked
+    Models,
+    /// Measure a model package on this board, without the daemon
+    Bench(bench::BenchArgs),
+    /// Check or show the configuration
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
+}
+
+impl Global {
+    fn layered(&self) -> Layered {
+        let socket = self.socket.iter().map(|path| format!("http.socket={}", path.display()));
+        let flags = self.set.iter().cloned().chain(socket).collect();
+        let env =
+            std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
+        crate::config::load(&Sources { file: self.config.as_deref(), flags }, env)
+    }
+
+    fn configuration(&self) -> Result<Config, Failure> {
+        self.layered().checked().map_err(|problems| {
+            let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+            Failure::new(Exit::Configuration, lines.join("\n"))
+        })
+    }
+}
+
+/// Runs what was asked for.
+pub fn run(cli: Cli) -> Result<(), Failure> {
+    let global = cli.global;
+    match cli.command {
+        Command::Serve(args) => serve::run(&global, &args),
+        Command::Ask(args) => ask::run(&global, &args),
+        Command::Chat(args) => chat::run(&global, &args),
+        Command::Status => status::run(&global),
+        Command::Models => models::run(&global),
+        Command::Bench(args) => bench::run(&global, &args),
+        Command::Config(command) => config::run(&global, &command),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definitions_hold_together() {
+        Cli::command().debug_assert();
+    }
+}

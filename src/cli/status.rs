@@ -1,0 +1,103 @@
+//! `outpost status`
+
+use serde_json::Value;
+
+use super::{
+    Failure, Global,
+    client::{self, Daemon},
+    out,
+};
+
+pub(super) fn run(global: &Global) -> Result<(), Failure> {
+    let daemon = Daemon::of(global)?;
+    let status = client::block_on(daemon.get("/v1/status"))?;
+    if global.json {
+        out::json(&status)?
+    } else {
+        out::line(text(&status))?
+    }
+    Ok(())
+}
+
+/// A dozen lines for a person; what is absent is left out.
+fn text(status: &Value) -> String {
+    let at = |pointer: &str| match status.pointer(pointer) {
+        None | Some(Value::Null) => None,
+        Some(Value::String(s)) => Some(s.clone()),
+        Some(other) => Some(other.to_string()),
+    };
+    let mb = |pointer: &str| {
+        status.pointer(pointer).and_then(Value::as_u64).map(|b| format!("{} MB", b / 1_000_000))
+    };
+    let join = |parts: [Option<String>; 3]| {
+        let parts: Vec<String> = parts.into_iter().flatten().collect();
+        (!parts.is_empty()).then(|| parts.join(", "))
+    };
+    let say = |pointer: &str, unit: &str| at(pointer).map(|v| format!("{v} {unit}"));
+    let queued: u64 =
+        status["queued"].as_object().map_or(0, |lanes| lanes.values().filter_map(Value::as_u64).sum());
+    let rows = [
+        ("state", at("/state")),
+        ("reason", at("/reason")),
+        ("node", at("/node")),
+        ("model", at("/model/name")),
+        (
+            "",
+            join([
+                say("/model/weights", "weights"),
+                say("/model/kv", "KV cache"),
+                say("/model/context", "tokens of context"),
+            ]),
+        ),
+        (
+            "engine",
+            join([
+                say("/model/provider", "provider"),
+                say("/model/threads", "threads"),
+                at("/model/onnxruntime/version").map(|v| format!("ONNX Runtime {v}")),
+            ]),
+        ),
+        (
+            "speed",
+            join([
+                say("/engine/prefill_tokens_per_s", "tokens/s prefill"),
+                say("/engine/decode_tokens_per_s", "tokens/s decode"),
+                None,
+            ]),
+        ),
+        (
+            "requests",
+            join([
+                say("/engine/running", "running"),
+                Some(format!("{queued} queued")),
+                say("/finished", "finished"),
+            ]),
+        ),
+        (
+            "memory",
+            join([
+                mb("/memory/resident_bytes").map(|m| format!("{m} resident")),
+                mb("/memory/anonymous_bytes").map(|m| format!("{m} anonymous")),
+                None,
+            ]),
+        ),
+        ("uptime", say("/uptime_s", "s")),
+        ("version", at("/version")),
+    ];
+    let lines = rows.into_iter().filter_map(|(name, value)| Some(format!("{name:<9} {}", value?)));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_is_absent_is_left_out() {
+        let shown =
+            text(&json!({"state": "absent", "reason": "no model", "model": null, "queued": {"batch": 2}}));
+        assert_eq!(shown, "state     absent\nreason    no model\nrequests  2 queued");
+    }
+}
