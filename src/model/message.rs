@@ -12,7 +12,7 @@ pub const ROLES: [&str; 6] = ["system", "developer", "user", "assistant", "tool"
 pub struct Message {
     /// Who said it: one of [`ROLES`].
     pub role: String,
-    /// What was said. `None` where the message is tool calls alone; a template sees `none`.
+    /// What was said. `None` where the message is tool calls alone.
     pub content: Option<String>,
     /// Name of the participant or of the tool, where the caller gave one.
     pub name: Option<String>,
@@ -30,8 +30,11 @@ impl Message {
     }
 }
 
-/// `messages` as templates know them: what was not given is not there, but `content` always is.
+/// `messages` as templates know them: what was not given is not there, as transformers has it.
 pub(super) fn to_json(messages: &[Message]) -> Result<Value> {
+    if messages.is_empty() {
+        return Err(Error::invalid("messages", "there must be at least one message"));
+    }
     if messages.len() > limits::MESSAGES_MAX {
         return Err(Error::invalid(
             "messages",
@@ -51,8 +54,8 @@ fn one_to_json(index: usize, message: &Message) -> Result<Value> {
     let text = |text: &Option<String>| text.clone().map(Value::String);
     let mut json = Map::new();
     json.insert("role".to_owned(), Value::String(message.role.clone()));
-    json.insert("content".to_owned(), text(&message.content).unwrap_or(Value::Null));
     let given = [
+        ("content", text(&message.content)),
         ("name", text(&message.name)),
         ("tool_calls", message.tool_calls.clone().map(with_parsed_arguments)),
         ("tool_call_id", text(&message.tool_call_id)),
@@ -88,7 +91,7 @@ mod tests {
             tool_call_id: Some("1".to_owned()),
             ..Message::default()
         };
-        let expected = json!([{"role": "tool", "content": null, "name": "f", "tool_call_id": "1"}]);
+        let expected = json!([{"role": "tool", "name": "f", "tool_call_id": "1"}]);
         assert_eq!(to_json(&[message]), Ok(expected));
     }
 
@@ -108,7 +111,8 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_role_and_too_many_messages_are_refused_by_name() {
+    fn an_unknown_role_and_too_few_or_many_messages_are_refused_by_name() {
+        assert_eq!(to_json(&[]).unwrap_err().param.as_deref(), Some("messages"));
         let error = to_json(&[Message::new("user", ""), Message::new("<|im_end|>", "")]).unwrap_err();
         assert_eq!(error.param.as_deref(), Some("messages[1].role"));
         let many = vec![Message::new("user", ""); limits::MESSAGES_MAX + 1];

@@ -6,7 +6,7 @@
 use std::fmt::Write;
 
 use minijinja::{
-    Error, ErrorKind, State, Value,
+    Error, ErrorKind, Output, State, Value, escape_formatter,
     value::{Kwargs, ValueKind, from_args},
 };
 use minijinja_contrib::pycompat;
@@ -22,6 +22,17 @@ pub(super) fn is_space(c: char) -> bool {
     c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c)
 }
 
+/// Writes a value into the prompt as Python's `str()` does. Floats within lists are left to
+/// minijinja, which writes the very large and very small ones differently.
+pub(super) fn write(out: &mut Output<'_>, state: &mut State, value: &Value) -> Result<(), Error> {
+    match f64::try_from(value.clone()) {
+        Ok(x) if value.is_number() && !value.is_integer() && x.is_finite() => {
+            out.write_str(&float(x)).map_err(Error::from)
+        }
+        _ => escape_formatter(out, state, value),
+    }
+}
+
 /// Methods on values: Python's rules first, then what `pycompat` knows.
 pub(super) fn method(state: &mut State, value: &Value, name: &str, args: &[Value]) -> Result<Value, Error> {
     let Some(text) = value.as_str() else {
@@ -33,6 +44,7 @@ pub(super) fn method(state: &mut State, value: &Value, name: &str, args: &[Value
         ("rstrip", []) => Ok(Value::from(text.trim_end_matches(is_space))),
         ("split", []) => Ok(text.split(is_space).filter(|part| !part.is_empty()).map(Value::from).collect()),
         ("rsplit", _) => rsplit(text, args),
+        ("title", []) => Ok(Value::from(title(text))),
         ("removeprefix", _) => {
             let (prefix,): (&str,) = from_args(args)?;
             Ok(Value::from(text.strip_prefix(prefix).unwrap_or(text)))
@@ -54,6 +66,23 @@ fn rsplit(text: &str, args: &[Value]) -> Result<Value, Error> {
     let mut parts: Vec<_> = text.rsplitn(parts_max, separator).map(Value::from).collect();
     parts.reverse();
     Ok(Value::from(parts))
+}
+
+/// Letters that follow no letter in upper case, the others in lower case.
+fn title(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut within = false;
+    for c in text.chars() {
+        let mut upper = c.to_uppercase();
+        if within {
+            out.extend(c.to_lowercase());
+        } else {
+            out.extend(upper.next());
+            out.extend(upper.flat_map(char::to_lowercase));
+        }
+        within = c.is_lowercase() || c.is_uppercase();
+    }
+    out
 }
 
 /// The filter `trim`, which is `str.strip()`.
