@@ -82,7 +82,8 @@ fn package(golden: &Golden, name: &str, dir: &Path) -> Package {
         name => read(&Path::new("tests/golden/templates").join(format!("{name}.jinja"))),
     };
     fs::write(dir.join("tokenizer.json"), tokenizer.to_string()).unwrap();
-    fs::write(dir.join("tokenizer_config.json"), json!({"bos_token": bos, "eos_token": eos}).to_string()).unwrap();
+    fs::write(dir.join("tokenizer_config.json"), json!({"bos_token": bos, "eos_token": eos}).to_string())
+        .unwrap();
     fs::write(dir.join("chat_template.jinja"), template).unwrap();
     fs::write(dir.join("model.onnx"), "").unwrap();
     fs::write(dir.join(MANIFEST_FILE), manifest(size as usize + added.len()).to_toml().unwrap()).unwrap();
@@ -128,7 +129,12 @@ fn message(json: &Value) -> Message {
 }
 
 /// What is wrong with our answer to `chat`, if anything.
-fn difference(chat: &Chat, tokenizer: &Tokenizer, template: &ChatTemplate, now: UnixSeconds) -> Option<String> {
+fn difference(
+    chat: &Chat,
+    tokenizer: &Tokenizer,
+    template: &ChatTemplate,
+    now: UnixSeconds,
+) -> Option<String> {
     let messages: Vec<_> = chat.messages.iter().map(message).collect();
     let prompt = match (template.render(&messages, chat.tools.as_ref(), chat.prompt, now), &chat.error) {
         (Err(error), Some(expected)) => {

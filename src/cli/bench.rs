@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use super::{Exit, Failure, Global, out};
 use crate::{
-    domain::{Clock, SystemClock},
-    engine::{Graph, GraphOptions, argmax, load_runtime},
+    domain::{Clock, SystemClock, limits},
+    engine::{Graph, GraphError, GraphOptions, argmax, load_runtime},
     host,
     model::{ChatTemplate, Package, Tokenizer},
 };
@@ -76,9 +76,7 @@ pub(super) fn run(global: &Global, args: &BenchArgs) -> Result<(), Failure> {
     });
     let first = bench.prefill(PREFILLS[1]).map_err(|e| unavailable(&e))?;
     let collect = |rows: Vec<Result<Value, _>>| {
-        rows.into_iter()
-            .collect::<Result<Vec<Value>, crate::engine::GraphError>>()
-            .map_err(|e| unavailable(&e))
+        rows.into_iter().collect::<Result<Vec<Value>, GraphError>>().map_err(|e| unavailable(&e))
     };
     let variant = &manifest.variants[0];
     let after = host::resident();
@@ -106,16 +104,16 @@ struct Bench<'a> {
 
 impl Bench<'_> {
     /// Median time to read a prompt of `tokens`.
-    fn prefill(&mut self, tokens: usize) -> Result<Duration, crate::engine::GraphError> {
+    fn prefill(&mut self, tokens: usize) -> Result<Duration, GraphError> {
         let prompt = self.words(tokens);
-        self.median(|graph| graph.prefill(0, 0, &prompt, &[tokens - 1]).map(|_| ()))
+        self.median(|graph| read(graph, 0, &prompt))
     }
 
     /// Median time to write `DECODE_TOKENS` in each of `sequences`, `depth` tokens in.
-    fn decode(&mut self, depth: usize, sequences: usize) -> Result<Duration, crate::engine::GraphError> {
+    fn decode(&mut self, depth: usize, sequences: usize) -> Result<Duration, GraphError> {
         let (prompt, vocabulary) = (self.words(depth), self.vocabulary);
         for slot in 0..sequences {
-            self.graph.prefill(slot, 0, &prompt, &[depth - 1])?;
+            read(self.graph, slot, &prompt)?;
         }
         self.median(|graph| {
             let mut next = vec![prompt[0]; sequences];
@@ -129,8 +127,8 @@ impl Bench<'_> {
 
     fn median(
         &mut self,
-        mut run: impl FnMut(&mut Graph) -> Result<(), crate::engine::GraphError>,
-    ) -> Result<Duration, crate::engine::GraphError> {
+        mut run: impl FnMut(&mut Graph) -> Result<(), GraphError>,
+    ) -> Result<Duration, GraphError> {
         let mut times = Vec::new();
         // The first round warms up and does not count.
         for round in 0..=self.rounds {
@@ -148,6 +146,14 @@ impl Bench<'_> {
     fn words(&self, n: usize) -> Vec<u32> {
         (0..n).map(|i| (100 + i * 37) as u32 % self.vocabulary as u32).collect()
     }
+}
+
+/// Reads a prompt in the chunks in which the daemon reads it.
+fn read(graph: &mut Graph, slot: usize, prompt: &[u32]) -> Result<(), GraphError> {
+    for (n, chunk) in prompt.chunks(limits::PREFILL_CHUNK_TOKENS).enumerate() {
+        graph.prefill(slot, n * limits::PREFILL_CHUNK_TOKENS, chunk, &[chunk.len() - 1])?;
+    }
+    Ok(())
 }
 
 fn rate(tokens: usize, time: Duration) -> f64 {

@@ -14,7 +14,7 @@ pub(super) enum ConfigCommand {
     Show,
 }
 
-pub(super) fn run(global: &Global, command: &ConfigCommand) -> Result<(), Failure> {
+pub(super) fn run(global: &Global, command: ConfigCommand) -> Result<(), Failure> {
     match command {
         ConfigCommand::Check => check(global),
         ConfigCommand::Show => show(global),

@@ -94,7 +94,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Status => status::run(&global),
         Command::Models => models::run(&global),
         Command::Bench(args) => bench::run(&global, &args),
-        Command::Config(command) => config::run(&global, &command),
+        Command::Config(command) => config::run(&global, command),
     }
 }
 

@@ -12,9 +12,9 @@ pub(super) fn run(global: &Global) -> Result<(), Failure> {
     let daemon = Daemon::of(global)?;
     let status = client::block_on(daemon.get("/v1/status"))?;
     if global.json {
-        out::json(&status)?
+        out::json(&status)?;
     } else {
-        out::line(text(&status))?
+        out::line(text(&status))?;
     }
     Ok(())
 }

@@ -32,8 +32,12 @@ pub fn load(sources: &Sources<'_>, env: impl IntoIterator<Item = (String, String
         }
         Some(file) => layered.add_file(file),
         None => {
-            layers::DEFAULT_FILES.iter().for_each(|file| layered.add_file(Path::new(file)));
-            layers::drop_ins(Path::new(layers::DROP_IN_DIR)).iter().for_each(|file| layered.add_file(file));
+            for file in layers::DEFAULT_FILES {
+                layered.add_file(Path::new(file));
+            }
+            for file in layers::drop_ins(Path::new(layers::DROP_IN_DIR)) {
+                layered.add_file(&file);
+            }
         }
     }
     layered.add_env(env);

@@ -83,7 +83,7 @@ settings! {
     }
     /// The ONNX Runtime library.
     runtime: Runtime {
-        /// Path of `libonnxruntime.so`. Empty: ORT_DYLIB_PATH, then the model package's directory, then the
+        /// Path of `libonnxruntime.so`. Empty: `ORT_DYLIB_PATH`, then the model package's directory, then the
         /// library shipped with Outpost, then the system's.
         onnxruntime: Option<PathBuf> = None;
     }

@@ -48,6 +48,18 @@ safe_id!(
     limits::REQUEST_ID_BYTES_MAX
 );
 
+impl ClientId {
+    /// A local process, by the user that the kernel names.
+    pub fn of_user(uid: u32) -> Self {
+        Self(format!("uid-{uid}").into())
+    }
+
+    /// A client known only by where it calls from.
+    pub fn of_address(address: std::net::IpAddr) -> Self {
+        Self(format!("tcp-{address}").into())
+    }
+}
+
 impl RequestId {
     /// A fresh id. Version 7 of RFC 9562, so that ids sort by the time they were made.
     pub fn generate() -> Self {
@@ -66,5 +78,8 @@ mod tests {
         }
         assert!(RequestId::new("press-3:2026.11_22@a").is_some());
         assert!(RequestId::new(RequestId::generate().as_str()).is_some());
+        for made in [ClientId::of_user(u32::MAX), ClientId::of_address("fe80::1:2:3:4".parse().unwrap())] {
+            assert_eq!(ClientId::new(made.as_str()), Some(made));
+        }
     }
 }

@@ -19,7 +19,7 @@ pub const LOGIT_BIAS_MAX: usize = 1024;
 /// `top_logprobs` (OpenAI's own limit). Beyond: `invalid_request`.
 pub const TOP_LOGPROBS_MAX: usize = 20;
 /// Longest deadline that a request can ask for: a week. Beyond: `invalid_request`.
-pub const DEADLINE_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
+pub const DEADLINE_MAX: Duration = Duration::from_hours(168);
 
 /// Client id, bytes.
 pub const CLIENT_ID_BYTES_MAX: usize = 64;
@@ -57,7 +57,7 @@ pub const DRAIN_DELIVERY: Duration = Duration::from_secs(2);
 /// For the engine to end its last step at the end of the daemon. Beyond: the process ends without it.
 pub const ENGINE_STOP: Duration = Duration::from_secs(10);
 /// From asking the daemon to the head of its answer, for the command line. Beyond: an error.
-pub const CLIENT_PATIENCE: Duration = Duration::from_secs(600);
+pub const CLIENT_PATIENCE: Duration = Duration::from_mins(10);
 /// Head of a request, bytes. Beyond: 431, closed.
 pub const HEAD_BYTES_MAX: usize = 16 * KIB;
 

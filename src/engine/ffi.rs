@@ -180,7 +180,7 @@ pub(super) enum Span {
 }
 
 impl Cell {
-    pub(super) fn new(session: Session, shape: CellShape) -> Result<Self, String> {
+    pub(super) fn new(session: Session, shape: CellShape) -> Self {
         let CacheShape { layers, heads, head_width } = shape.cache;
         let slot_bytes = heads * shape.context * head_width * shape.kv.bytes();
         // `vec![0; n]` asks the kernel for zero pages: memory is resident once it is written.
@@ -195,7 +195,7 @@ impl Cell {
                 CacheNames { past: name("past"), present: name("present") }
             })
             .collect();
-        Ok(Self {
+        Self {
             by_slot: (0..shape.slots).map(|_| None).collect(),
             by_count: (0..=shape.slots).map(|_| None).collect(),
             session,
@@ -207,7 +207,7 @@ impl Cell {
             total: [0],
             rows: Vec::new(),
             logits: Vec::new(),
-        })
+        }
     }
 
     fn slot_bytes(&self) -> usize {
@@ -337,7 +337,7 @@ impl Cell {
                 // SAFETY: both ranges lie within the buffer by the assertion above, and do not
                 // overlap unless `from == to`, which `copy` allows.
                 unsafe {
-                    ptr::copy(base.add(from * slot + head * row), base.add(to * slot + head * row), used)
+                    ptr::copy(base.add(from * slot + head * row), base.add(to * slot + head * row), used);
                 }
             }
         }

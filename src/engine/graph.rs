@@ -108,7 +108,7 @@ impl Graph {
             context: options.context,
             vocabulary: manifest.vocabulary,
         };
-        let cell = Cell::new(session, shape).map_err(|e| load(&e))?;
+        let cell = Cell::new(session, shape);
         Ok(Self { cell, all_rows: (0..options.slots).collect(), options })
     }
 

@@ -111,8 +111,7 @@ fn self_test(graph: &mut Graph, test: &SelfTest) -> Result<(), LoadError> {
         let got = argmax(logits);
         if n == 0 {
             let difference = (logits[*wanted as usize] - test.first_logit).abs();
-            // `<=` is false for NaN, too.
-            if !(difference <= test.tolerance) {
+            if difference.is_nan() || difference > test.tolerance {
                 return Err(failed(format!(
                     "the first logit is off by {difference}, allowed are {}",
                     test.tolerance

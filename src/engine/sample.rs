@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use rand_chacha::{
     ChaCha8Rng,
-    rand_core::{Rng, SeedableRng},
+    rand_core::{RngCore, SeedableRng},
 };
 
 use crate::domain::Sampling;
@@ -123,6 +123,7 @@ impl Sampler {
 }
 
 /// Likeliest first, ties to the lower id.
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "the shape that sort_by wants")]
 fn by_weight(a: &(u32, f32), b: &(u32, f32)) -> std::cmp::Ordering {
     b.1.total_cmp(&a.1).then(a.0.cmp(&b.0))
 }

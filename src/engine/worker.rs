@@ -43,7 +43,10 @@ impl Worker {
                 Ok(Ended::NotLoaded(why)) => {
                     tracing::error!("{why}");
                     self.state.send_replace(EngineState::Failed(why));
-                    if self.wait_for_reload() { continue } else { return }
+                    if self.wait_for_reload() {
+                        continue;
+                    }
+                    return;
                 }
                 Ok(Ended::Broken(why)) => why,
                 Err(panic) => format!("panic: {}", panic_text(panic.as_ref())),

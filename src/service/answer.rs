@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{Shared, reply::Frame};
 use crate::{
-    domain::{Deadline, Delta, Error, ErrorKind, Outcome, Result},
+    domain::{ClientId, Deadline, Delta, Error, ErrorKind, Outcome, Result},
     engine::{Cancel, CancelFlag, Job},
     scheduler::Ticket,
 };
@@ -25,25 +25,24 @@ pub struct Answer {
 }
 
 /// The request's place in the service; leaving it is what cancels.
-struct Hold {
-    shared: Arc<Shared>,
-    number: u64,
-    ticket: Ticket,
-    cancel: CancelFlag,
-    ended: bool,
+pub(super) struct Hold {
+    pub(super) shared: Arc<Shared>,
+    pub(super) client: ClientId,
+    pub(super) number: u64,
+    pub(super) ticket: Ticket,
+    pub(super) cancel: CancelFlag,
+    pub(super) ended: bool,
 }
 
 impl Answer {
     pub(super) fn new(
-        shared: Arc<Shared>,
         frame: Frame,
-        place: (u64, Ticket),
-        cancel: CancelFlag,
-        channels: (Option<mpsc::Receiver<Delta>>, oneshot::Receiver<Result<Outcome>>),
+        deltas: Option<mpsc::Receiver<Delta>>,
+        done: oneshot::Receiver<Result<Outcome>>,
         deadline: Option<Deadline>,
+        hold: Hold,
     ) -> Self {
-        let hold = Hold { shared, number: place.0, ticket: place.1, cancel, ended: false };
-        Self { frame, deltas: channels.0, done: channels.1, deadline, hold }
+        Self { frame, deltas, done, deadline, hold }
     }
 
     /// The next piece, in order; `None` when only the end is left. For requests without
@@ -67,6 +66,18 @@ impl Answer {
         };
         self.hold.ended = true;
         self.hold.shared.metrics.ended(&outcome);
+        if let Ok(done) = &outcome {
+            tracing::info!(
+                id = %self.frame.id,
+                client = %self.hold.client,
+                prompt_tokens = done.usage.prompt_tokens,
+                completion_tokens = done.usage.completion_tokens,
+                first_token_ms = done.time_to_first_token.as_millis() as u64,
+                decode_ms = done.decode_time.as_millis() as u64,
+                finish = done.finish.name(),
+                "answered"
+            );
+        }
         outcome
     }
 

@@ -24,6 +24,7 @@ use std::{
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 pub use answer::Answer;
+use answer::Hold;
 use reply::{Frame, Kind};
 pub use request::{Envelope, Input, Request};
 
@@ -189,7 +190,7 @@ impl Service {
             cost,
             job,
         );
-        let ticket = pushed.map_err(|full| queue_full(full))?;
+        let ticket = pushed.map_err(queue_full)?;
         let number = s.next_number.fetch_add(1, Ordering::Relaxed);
         s.running.lock().unwrap_or_else(PoisonError::into_inner).insert(number, cancel.clone());
         s.queued.notify_one();
@@ -201,8 +202,9 @@ impl Service {
             fingerprint: model.fingerprint(),
             kind: if matches!(request.input, Input::Chat(_)) { Kind::Chat } else { Kind::Text },
         };
-        let channels = (delta_receiver, done_receiver);
-        Ok(Answer::new(Arc::clone(s), frame, (number, ticket), cancel, channels, deadline))
+        let hold =
+            Hold { shared: Arc::clone(s), client: request.client, number, ticket, cancel, ended: false };
+        Ok(Answer::new(frame, delta_receiver, done_receiver, deadline, hold))
     }
 
     /// Hands queued jobs to the engine, one at a time, in the order of the queue. Ends with the engine.

@@ -19,7 +19,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     config::Config,
     domain::{Clock, SystemClock, limits},
-    engine::{Engine, EngineOptions, EngineState, EngineStats},
+    engine::{Command, Engine, EngineOptions, EngineState, EngineStats},
     host,
     observe::Metrics,
     service::{Service, status::Identity},
@@ -79,7 +79,7 @@ async fn serve(config: &Config) -> Result<(), StartError> {
     let reporter = tokio::spawn(report(state));
     notify(&[sd_notify::NotifyState::Ready]);
 
-    stop_signals.recv().await;
+    wait_for_stop(&mut stop_signals, engine.as_ref()).await;
     tracing::info!(grace_s = config.service.stop_grace_s, in_flight = service.in_flight(), "stopping");
     notify(&[sd_notify::NotifyState::Stopping]);
     let grace = Duration::from_secs(config.service.stop_grace_s as u64);
@@ -98,15 +98,36 @@ async fn serve(config: &Config) -> Result<(), StartError> {
     Ok(())
 }
 
-/// SIGTERM and SIGINT.
+/// Until SIGTERM or SIGINT. SIGHUP tries again to load a model that could not be loaded.
+async fn wait_for_stop(signals: &mut StopSignals, engine: Option<&Engine>) {
+    loop {
+        tokio::select! {
+            _ = signals.term.recv() => return,
+            _ = signals.int.recv() => return,
+            _ = signals.hup.recv() => {
+                // A full channel means that the engine is at work and has nothing to load.
+                let asked = engine.is_some_and(|e| e.commands.try_send(Command::Reload).is_ok());
+                tracing::info!(asked, "SIGHUP: loading the model again if it is not loaded");
+            }
+        }
+    }
+}
+
+/// SIGTERM and SIGINT end the daemon, SIGHUP does not.
 struct StopSignals {
     term: Signal,
     int: Signal,
+    hup: Signal,
 }
 
 impl StopSignals {
     fn new() -> io::Result<Self> {
-        Ok(Self { term: signal(SignalKind::terminate())?, int: signal(SignalKind::interrupt())? })
+        let on = |kind| signal(kind);
+        Ok(Self {
+            term: on(SignalKind::terminate())?,
+            int: on(SignalKind::interrupt())?,
+            hup: on(SignalKind::hangup())?,
+        })
     }
 
     async fn recv(&mut self) {

@@ -8,12 +8,11 @@ use crate::domain::{Error, ErrorKind, Result, limits};
 
 /// The whole body, or why it is not taken.
 pub(super) async fn read(body: Body, expects_continue: bool) -> Result<Bytes> {
-    match tokio::time::timeout(limits::BODY_READ_TIMEOUT, collect(body, expects_continue)).await {
-        Ok(read) => read,
-        Err(_) => {
-            let seconds = limits::BODY_READ_TIMEOUT.as_secs();
-            Err(Error::invalid("", format!("the body did not arrive within {seconds} seconds")))
-        }
+    if let Ok(read) = tokio::time::timeout(limits::BODY_READ_TIMEOUT, collect(body, expects_continue)).await {
+        read
+    } else {
+        let seconds = limits::BODY_READ_TIMEOUT.as_secs();
+        Err(Error::invalid("", format!("the body did not arrive within {seconds} seconds")))
     }
 }
 

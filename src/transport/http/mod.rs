@@ -41,10 +41,9 @@ pub enum Peer {
 impl Peer {
     /// The unit of fairness.
     pub fn client(&self) -> ClientId {
-        let name = match self {
-            Self::Unix { uid, .. } => format!("uid-{uid}"),
-            Self::Tcp(address) => format!("tcp-{}", address.ip().to_string().replace(['%', '/'], "-")),
-        };
-        ClientId::new(&name).expect("numbers, dots, colons and letters")
+        match self {
+            Self::Unix { uid, .. } => ClientId::of_user(*uid),
+            Self::Tcp(address) => ClientId::of_address(address.ip()),
+        }
     }
 }

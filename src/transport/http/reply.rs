@@ -43,9 +43,10 @@ impl From<Error> for Failure {
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         let Self { error, id, status } = self;
-        match error.kind {
-            ErrorKind::Internal => tracing::error!(%error, "request failed"),
-            _ => tracing::info!(%error, "request refused"),
+        if error.kind == ErrorKind::Internal {
+            tracing::error!(%error, "request failed")
+        } else {
+            tracing::info!(%error, "request refused")
         }
         // 499 is no registered status, but it is the one that proxies write for the same thing.
         let status = status

