@@ -7,7 +7,8 @@
 A round runs, one after the other and alone on the machine: the kernels of each
 engine (`outpost bench`, `llama-bench`), then the server of each. The rounds
 alternate A B A B, and the ratio to trust is the median over pairs of neighbours:
-absolute figures drift with whoever else uses the machine. Median (min..max).
+absolute figures drift with whoever else uses the machine. The table shows
+median (min..max), the last line whether the machine was quiet enough to believe it.
 
 Standard library only. Ends only processes it has started itself. Exit code 0
 when everything asked for was measured, 1 otherwise; a missed goal is shown, not
@@ -20,12 +21,14 @@ import os
 import pathlib
 import platform
 import signal
+import subprocess
 import sys
 import tempfile
 import time
 
 import client
 import engines
+import quiet
 import report
 import workload
 
@@ -33,20 +36,30 @@ CACHE = engines.ROOT / ".cache"
 SMALL_MODEL_BYTES = 1 << 30  # below it the goals for SmolLM2 hold, above those for the 4B
 
 
+def path(text):
+    return pathlib.Path(text).resolve()
+
+
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    path = lambda text: pathlib.Path(text).resolve()
     add = parser.add_argument
     add("--rounds", type=int, default=5)
     add("--repeat", type=int, default=3, help="tries of each figure within a round")
     add("--only", choices=["outpost", "llama"], help="measure one engine alone")
     add("--skip", choices=["kernels", "servers"], help="leave out one part of the rounds")
     add("--json", type=path, metavar="FILE", help="write every figure of every round")
-    add("--budget", type=int, default=2400, help="seconds after which no new round begins")
+    add("--budget", type=int, default=2400, help="seconds after which no further part begins")
+    add("--wait", type=int, default=60, metavar="SECONDS",
+        help="before each part, wait at most so long until others leave the CPUs alone")
     add("--threads", type=int, default=2)
     add("--slots", type=int, default=8)
     add("--context", type=int, default=1024, help="tokens per slot")
-    add("--kv", default="q8_0", help="llama.cpp's KV cache type (Outpost's is in its package)")
+    # Attention and cache flags decide llama.cpp's speed as much as the weights do,
+    # and no setting is best at everything: these are the fastest of five for each.
+    # (Values that begin with a dash need the equals sign: --llama-server='-fa on'.)
+    add("--llama-prefill", default="-fa on -ctk f16 -ctv f16", metavar="FLAGS")
+    add("--llama-decode", default="-fa off -ctk q8_0", metavar="FLAGS")
+    add("--llama-server", default="-fa on -ctk q8_0 -ctv q8_0", metavar="FLAGS")
     add("--gguf", type=path, default=engines.PEERS / "smollm2-q4_0-pure.gguf")
     add("--package", type=path, default=CACHE / "models/smollm2-135m-instruct")
     add("--outpost", type=path, default=engines.ROOT / "target/release/outpost")
@@ -62,7 +75,7 @@ def serve_and_measure(engine, round_number, repeat):
         server.stop()
 
 
-def run_round(contestants, number, options):
+def run_round(contestants, number, options, deadline):
     figures = {engine.name: {} for engine in contestants}
     errors = []
     parts = {
@@ -73,13 +86,18 @@ def run_round(contestants, number, options):
         if part == options.skip:
             continue
         for engine in contestants:
+            if time.monotonic() > deadline:
+                errors.append(f"round {number + 1}: out of time before {engine.name}, {part}")
+                continue
+            quiet.wait(options.wait)
             print(f"round {number + 1}/{options.rounds}: {engine.name}, {part}", file=sys.stderr)
+            watch = quiet.Watch()
             try:
                 found, failed = run(engine)
             except (engines.Failed, client.Refused, OSError, ValueError, KeyError,
-                    engines.subprocess.TimeoutExpired) as error:
+                    subprocess.TimeoutExpired) as error:
                 found, failed = {}, [str(error)]
-            figures[engine.name] |= found
+            figures[engine.name] |= found | {f"others_{part}": watch.others()}
             errors += [f"round {number + 1}, {engine.name}, {part}: {text}" for text in failed]
     for text in errors:
         print(text, file=sys.stderr)
@@ -100,7 +118,7 @@ def main():
     options = arguments()
     # So that `finally` ends the servers when this script is told to end.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    begin, host = time.monotonic(), machine()
+    deadline, host = time.monotonic() + options.budget, machine()
     rounds, errors = [], []
     with tempfile.TemporaryDirectory(prefix="outpost-peers-") as scratch:
         kinds = {"outpost": engines.Outpost, "llama": engines.Llama}
@@ -112,13 +130,11 @@ def main():
             if missing := engine.missing():
                 sys.exit(f"{engine.name}: not found: {', '.join(missing)}")
         for number in range(options.rounds):
-            if time.monotonic() - begin > options.budget:
-                errors.append(f"out of time after {number} rounds")
-                print(errors[-1], file=sys.stderr)
-                break
-            figures, failed = run_round(contestants, number, options)
+            figures, failed = run_round(contestants, number, options, deadline)
             rounds.append(figures)
             errors += failed
+            if time.monotonic() > deadline:
+                break
 
     summary = report.summarise(rounds)
     size = options.gguf.stat().st_size if options.gguf.exists() else 0
@@ -127,6 +143,7 @@ def main():
           f"{options.threads} threads, {options.slots} slots of {options.context} tokens, "
           f"{options.gguf.name}, {len(rounds)} rounds")
     print(report.table(summary, goals))
+    print(report.disturbance(rounds))
     if options.json:
         settings = {k: str(v) if isinstance(v, pathlib.Path) else v for k, v in vars(options).items()}
         options.json.write_text(json.dumps({

@@ -2,6 +2,8 @@
 
 import statistics
 
+import quiet
+
 # name, unit, digits, what it is
 METRICS = (
     ("prefill_128", "t/s", 0, "prefill, 128 tokens"),
@@ -105,3 +107,15 @@ def table(summary, goals):
         lines.append(f"{title:<34}{unit:<5}{cells}{ratio:>8}{pairs:>8}   "
                      f"{verdict(goals.get(name), row)}".rstrip())
     return "\n".join(lines)
+
+
+def disturbance(rounds):
+    shares = [
+        value for figures in rounds for engine in figures.values()
+        for name, value in engine.items() if name.startswith("others_")
+    ]
+    if not shares:
+        return "nothing was measured"
+    text = (f"other processes took {statistics.median(shares):.0%} of the CPUs "
+            f"(median of the parts; at most {max(shares):.0%})")
+    return text if max(shares) < quiet.QUIET else f"{text}: DISTURBED, do not quote these figures"

@@ -37,7 +37,7 @@ SCHEMA["required"] = list(SCHEMA["properties"])
 
 
 def machine_log(number, lines):
-    """About 33 tokens a line for SmolLM2, which takes digits one by one."""
+    """About 26 tokens a line for SmolLM2, which takes digits one by one."""
     text = [f"Log {number} of the pump house."]
     for i in range(lines):
         n = number * 31 + i * 7
@@ -61,7 +61,7 @@ def story(number):
 def first_token(server, number):
     """Time to first token with a 500-token prompt the server has never seen, and
     again with the same system prompt and another question."""
-    system = machine_log(number, 15)
+    system = machine_log(number, 18)
     cold = client.chat(server.socket, messages(system, "Which pump needs attention?"), 4)
     warm = client.chat(server.socket, messages(system, "How hot is the hottest pump?"), 4)
     return {

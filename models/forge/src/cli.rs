@@ -9,7 +9,9 @@ use outpost::model::KvType;
 
 use crate::{
     Error, Result,
+    eval::{self, Windows},
     import::{self, Options},
+    inspect, limits,
     progress::Progress,
     recipe::Weights,
     runtime,
@@ -26,6 +28,36 @@ struct Cli {
 enum Command {
     /// Make a package from a GGUF file
     Import(ImportArgs),
+    /// Perplexity of a package, or of a GGUF file's own weights, on a text
+    Eval(EvalArgs),
+    /// What a GGUF file says of itself
+    Inspect(InspectArgs),
+}
+
+#[derive(Args)]
+struct InspectArgs {
+    /// The GGUF file
+    source: PathBuf,
+    /// Answer in JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
+struct EvalArgs {
+    /// Directory of a package, or a GGUF file
+    model: PathBuf,
+    /// Text, UTF-8
+    #[arg(long, value_name = "FILE")]
+    text: PathBuf,
+    /// Windows at most
+    #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u32).range(1..))]
+    windows: u32,
+    /// Tokens of a window
+    #[arg(long, default_value_t = 512, value_parser = clap::value_parser!(u32).range(2..=i64::try_from(limits::EVAL_WINDOW_TOKENS_MAX).unwrap_or(i64::MAX)))]
+    tokens: u32,
+    #[command(flatten)]
+    common: Common,
 }
 
 #[derive(Args)]
@@ -86,6 +118,8 @@ pub fn main() -> ExitCode {
     };
     let result = match cli.command {
         Command::Import(args) => import_command(args),
+        Command::Eval(args) => eval_command(&args),
+        Command::Inspect(args) => inspect_command(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -112,11 +146,40 @@ fn import_command(args: ImportArgs) -> Result<()> {
     };
     let manifest = import::import(&options, &Bars::new())?;
     if args.common.json {
-        println!("{}", serde_json::to_string_pretty(&manifest).map_err(|e| Error::Bug(e.to_string()))?);
+        print_json(&manifest)?;
     } else {
         let bytes: u64 = manifest.files.iter().map(|f| f.bytes).sum();
         println!("{}: {} in {}", manifest.name, indicatif::HumanBytes(bytes), options.destination.display());
     }
+    Ok(())
+}
+
+fn eval_command(args: &EvalArgs) -> Result<()> {
+    runtime::load(args.common.runtime.as_deref())?;
+    let windows = Windows { count: args.windows as usize, tokens: args.tokens as usize };
+    let report = eval::eval(&args.model, &args.text, windows, &Bars::new())?;
+    if args.common.json {
+        return print_json(&report);
+    }
+    println!(
+        "perplexity {:.3} ({:.4} nats per token, {} tokens in {} windows)",
+        report.perplexity, report.nats_per_token, report.tokens, report.windows
+    );
+    Ok(())
+}
+
+fn inspect_command(args: &InspectArgs) -> Result<()> {
+    let report = inspect::inspect(&args.source)?;
+    if args.json {
+        return print_json(&report);
+    }
+    print!("{report}");
+    Ok(())
+}
+
+fn print_json(value: &impl serde::Serialize) -> Result<()> {
+    let text = serde_json::to_string_pretty(value).map_err(|e| Error::Bug(e.to_string()))?;
+    println!("{text}");
     Ok(())
 }
 

@@ -226,7 +226,7 @@ impl<'a> Writer<'a> {
         let tied = decoder.output.is_none();
         match output.encoding {
             Encoding::F32 => {
-                let weight = if tied { "table" } else { "output" };
+                let weight = if tied { "table" } else { "output.weight" };
                 if !tied {
                     self.external_f32(weight, &[output.rows, output.columns], &output);
                 }
@@ -263,6 +263,7 @@ impl<'a> Writer<'a> {
         let weight = site.to_string();
         match stored.encoding {
             Encoding::F32 => {
+                let weight = format!("{weight}.weight");
                 self.external_f32(&weight, &[stored.rows, stored.columns], &stored);
                 self.graph.contrib("FusedMatMul", &[input, &weight], &[out], &[("transB", Int(1))]);
             }

@@ -7,9 +7,10 @@ use outpost::model::{CacheShape, FORMAT, KvType, MANIFEST_FILE, Manifest, Requir
 use crate::{
     Error, Result,
     arch::{self, Decoder},
+    calibrate,
     gguf::Gguf,
     graph::{self, GRAPH_FILE, Plan},
-    limits, package,
+    limits, mix, package,
     package::Staging,
     progress::Progress,
     quant::Code,
@@ -109,23 +110,32 @@ const RUNTIME_MIN: &str = "1.24";
 /// Number formats, and what a calibration found out where one is needed.
 fn choose(
     options: &Options,
-    _gguf: &Gguf,
+    gguf: &Gguf,
     decoder: &Decoder,
-    _tokenizer: &tokenizer::Tokenizer,
-    _staging: &Staging,
-    _progress: &dyn Progress,
+    tokenizer: &tokenizer::Tokenizer,
+    staging: &Staging,
+    progress: &dyn Progress,
 ) -> Result<(Recipe, Cache, Option<graph::Importance>)> {
-    let recipe = match options.weights {
-        Weights::F32 => Recipe::f32(),
-        Weights::Int8 => Recipe::uniform(decoder, Code::Int8, options.block),
-        Weights::Int4 | Weights::Mixed => Recipe::uniform(decoder, Code::Int4, options.block),
+    let weighs = matches!(options.weights, Weights::Int4 | Weights::Mixed);
+    let calibration = if weighs || options.kv == KvType::Int8 {
+        let tokens = calibrate::sample_tokens(options.sample.as_deref(), &tokenizer.model)?;
+        Some(calibrate::calibrate(gguf, decoder, &tokens, tokenizer.first, staging.dir(), progress)?)
+    } else {
+        None
     };
-    let cache = match options.kv {
-        KvType::F32 => Cache::F32,
-        KvType::F16 => Cache::F16,
-        KvType::Int8 => return Err(Error::Usage("int8 not yet".to_owned())),
+    let recipe = match (options.weights, &calibration) {
+        (Weights::F32, _) => Recipe::f32(),
+        (Weights::Int8, _) => Recipe::uniform(decoder, Code::Int8, options.block),
+        (Weights::Mixed, Some(seen)) => mix::choose(gguf, decoder, options.block, &seen.importance, progress)?,
+        (Weights::Int4 | Weights::Mixed, _) => Recipe::uniform(decoder, Code::Int4, options.block),
     };
-    Ok((recipe, cache, None))
+    let (importance, scaled) = calibration.map(|c| (c.importance, c.cache)).unzip();
+    let cache = match (options.kv, scaled) {
+        (KvType::Int8, Some(cache)) => cache,
+        (KvType::F16, _) => Cache::F16,
+        (KvType::F32 | KvType::Int8, _) => Cache::F32,
+    };
+    Ok((recipe, cache, importance.filter(|_| weighs && std::env::var("FX_PLAIN").is_err())))
 }
 
 /// Shape of the KV cache.

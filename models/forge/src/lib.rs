@@ -1,11 +1,15 @@
 //! Makes Outpost model packages from GGUF files.
 pub mod arch;
+pub mod calibrate;
 pub mod cli;
 mod error;
+pub mod eval;
 pub mod gguf;
 pub mod graph;
 pub mod import;
+pub mod inspect;
 pub mod limits;
+pub mod mix;
 pub mod onnx;
 pub mod package;
 pub mod progress;

@@ -59,6 +59,12 @@ impl Recipe {
         Self { table: Encoding::F32, default: Encoding::F32, special: HashMap::new() }
     }
 
+    /// Changes the format of the tables.
+    pub fn set_table(&mut self, code: Code, block: usize, columns: usize) {
+        self.table = fitted(code, block, columns);
+        self.set(Site::Output, code, block, columns);
+    }
+
     /// Changes the format of one matrix.
     pub fn set(&mut self, site: Site, code: Code, block: usize, columns: usize) {
         self.special.insert(site, fitted(code, block, columns));

@@ -44,6 +44,8 @@ pub struct Tokenizer {
     pub eos: Vec<u32>,
     /// Token that a bare prompt begins with, where the model wants one.
     pub bos: Option<u32>,
+    /// Token that chats begin with, whether or not bare prompts do.
+    pub first: Option<u32>,
     /// The same, loaded.
     pub model: tokenizers::Tokenizer,
 }
@@ -70,7 +72,7 @@ pub fn build(gguf: &Gguf, vocabulary: usize, context: usize) -> Result<Tokenizer
         return Err(Error::Unsupported(reason.to_owned()));
     }
     let bos = special.bos.filter(|_| special.add_bos);
-    Ok(Tokenizer { json, config, template, eos, bos, model })
+    Ok(Tokenizer { json, config, template, eos, bos, first: special.bos, model })
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "for `map_err`")]

@@ -43,6 +43,7 @@ impl From<Error> for Failure {
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         let Self { error, id, status } = self;
+        let request = id.as_ref().map_or("", RequestId::as_str);
         if error.kind == ErrorKind::Internal {
             tracing::error!(%error, "request failed")
         } else {

@@ -91,17 +91,15 @@ fn search_symmetric(numbers: &[f32], weights: &[f32], best_codes: &mut [u8]) -> 
     let mut codes = [0u8; BLOCK_MAX];
     let mut explained_most = f32::MIN;
     // The sum of squares is constant: the most explained is the least error.
-    for step in -14..=14 {
-        let trial = extreme / -(8.0 + 0.1 * step as f32);
-        for trial in [trial, -trial] {
-            fill(numbers, inverse(trial), 8, &mut codes);
-            if let Some((refitted, explained)) = refit(numbers, weights, &codes, 8)
-                && explained > explained_most
-            {
-                explained_most = explained;
-                scale = refitted;
-                best_codes[..numbers.len()].copy_from_slice(&codes[..numbers.len()]);
-            }
+    for step in -6..=6 {
+        let trial = extreme / -(8.0 + 0.25 * step as f32);
+        fill(numbers, inverse(trial), 8, &mut codes);
+        if let Some((refitted, explained)) = refit(numbers, weights, &codes, 8)
+            && explained > explained_most
+        {
+            explained_most = explained;
+            scale = refitted;
+            best_codes[..numbers.len()].copy_from_slice(&codes[..numbers.len()]);
         }
     }
     scale
