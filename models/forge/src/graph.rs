@@ -9,7 +9,7 @@
 //! Queries, keys and values are one product, gate and up another. The residual sum is the
 //! fourth output of `SkipSimplifiedLayerNormalization`. A tied table is stored once.
 
-use std::path::Path;
+use std::{collections::HashMap, path::Path};
 
 use crate::{
     Error, Result,
@@ -17,7 +17,7 @@ use crate::{
     gguf::Gguf,
     onnx::{
         Attribute::{Float, Int, Text},
-        DataFile,
+        DataFile, Region,
         Dimension::{Fixed, Named},
         Element, GraphBuilder,
     },
@@ -33,7 +33,7 @@ pub const GRAPH_FILE: &str = "model.onnx";
 pub const DATA_FILE: &str = "model.onnx.data";
 
 /// Mean square of each column's input, for every matrix that was seen.
-pub type Importance = std::collections::HashMap<Site, Vec<f32>>;
+pub type Importance = HashMap<Site, Vec<f32>>;
 
 /// What to write.
 pub struct Plan<'a> {
@@ -53,12 +53,34 @@ pub struct Plan<'a> {
     pub taps: bool,
 }
 
+/// Tensors in the data file. Several graphs can share it: what one has written in a format,
+/// the next one finds.
+pub struct Store {
+    data: DataFile,
+    matrices: HashMap<(String, Encoding), Stored>,
+    vectors: HashMap<String, Region>,
+}
+
+impl Store {
+    /// Creates the data file in `dir`.
+    pub fn create(dir: &Path) -> Result<Self> {
+        let data = DataFile::create(dir, DATA_FILE)?;
+        Ok(Self { data, matrices: HashMap::new(), vectors: HashMap::new() })
+    }
+}
+
 /// Writes graph and data into `dir`.
 pub fn write(plan: &Plan<'_>, dir: &Path, progress: &dyn Progress) -> Result<()> {
-    let data = DataFile::create(dir, DATA_FILE)?;
-    let mut writer = Writer { plan, progress, data, graph: GraphBuilder::default() };
-    let total = plan.gguf.tensors().iter().map(crate::gguf::Tensor::bytes).sum();
-    progress.begin("weights", total);
+    let mut store = Store::create(dir)?;
+    progress.begin("weights", plan.gguf.tensors().iter().map(crate::gguf::Tensor::bytes).sum());
+    write_shared(plan, &mut store, &dir.join(GRAPH_FILE), progress)?;
+    store.data.finish()?;
+    Ok(())
+}
+
+/// Writes the graph `path`, whose directory is that of `store`.
+pub fn write_shared(plan: &Plan<'_>, store: &mut Store, path: &Path, progress: &dyn Progress) -> Result<()> {
+    let mut writer = Writer { plan, progress, store, graph: GraphBuilder::default() };
     writer.declare();
     writer.constants()?;
     let (table, mut stream) = writer.embedding()?;
@@ -66,8 +88,7 @@ pub fn write(plan: &Plan<'_>, dir: &Path, progress: &dyn Progress) -> Result<()>
         stream = writer.layer(index, layer, stream)?;
     }
     writer.head(table, stream)?;
-    writer.data.finish()?;
-    writer.graph.write(&dir.join(GRAPH_FILE), plan.decoder.architecture)
+    writer.graph.write(path, plan.decoder.architecture)
 }
 
 /// The hidden state between layers: what was summed so far, and what is still to be added.
@@ -79,7 +100,7 @@ struct Stream {
 struct Writer<'a> {
     plan: &'a Plan<'a>,
     progress: &'a dyn Progress,
-    data: DataFile,
+    store: &'a mut Store,
     graph: GraphBuilder,
 }
 
@@ -113,14 +134,12 @@ impl<'a> Writer<'a> {
         let rope = &self.plan.decoder.rope;
         let dims = [self.plan.context, rope.frequencies.len()];
         for (name, function) in [("cos", f64::cos as fn(f64) -> f64), ("sin", f64::sin)] {
-            let region = self.data.reserve((dims[0] * dims[1] * size_of::<f32>()) as u64);
-            let row_bytes = dims[1] * size_of::<f32>();
-            for position in 0..dims[0] {
-                let value = |f: &f64| (function(position as f64 * f) * f64::from(rope.magnitude)) as f32;
-                let row: Vec<u8> = rope.frequencies.iter().flat_map(|f| value(f).to_le_bytes()).collect();
-                self.data.write(region, (position * row_bytes) as u64, &row)?;
-            }
-            self.graph.external(name, Element::F32, &dims, &self.data, region);
+            let region = match self.store.vectors.get(name) {
+                Some(region) => *region,
+                None => self.rotary_table(function)?,
+            };
+            self.store.vectors.insert(name.to_owned(), region);
+            self.graph.external(name, Element::F32, &dims, &self.store.data, region);
         }
         if self.plan.taps {
             self.graph.inline_i64("tap_axes", &[0, 1]);
@@ -137,11 +156,24 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
+    /// Writes `function` of all angles, position by position.
+    fn rotary_table(&mut self, function: fn(f64) -> f64) -> Result<Region> {
+        let rope = &self.plan.decoder.rope;
+        let row_bytes = rope.frequencies.len() * size_of::<f32>();
+        let region = self.store.data.reserve((self.plan.context * row_bytes) as u64);
+        for position in 0..self.plan.context {
+            let value = |f: &f64| (function(position as f64 * f) * f64::from(rope.magnitude)) as f32;
+            let row: Vec<u8> = rope.frequencies.iter().flat_map(|f| value(f).to_le_bytes()).collect();
+            self.store.data.write(region, (position * row_bytes) as u64, &row)?;
+        }
+        Ok(region)
+    }
+
     /// Rows of the token table. Gives the table for a tied output matrix.
     fn embedding(&mut self) -> Result<(Stored, Stream)> {
         let decoder = self.plan.decoder;
         let importance = self.importance(Site::Output).filter(|_| decoder.output.is_none());
-        let table = self.store(&decoder.table, self.plan.recipe.table, importance)?;
+        let table = self.store("table", &decoder.table, self.plan.recipe.table, importance)?;
         match table.encoding {
             Encoding::F32 => {
                 self.external_f32("table", &[table.rows, table.columns], &table);
@@ -219,8 +251,10 @@ impl<'a> Writer<'a> {
         self.tap(Site::Output, "final_norm");
         let output = match &decoder.output {
             Some(matrix) => {
-                self.store(matrix, self.plan.recipe.encoding(Site::Output), self.importance(Site::Output))?
+                let importance = self.importance(Site::Output);
+                self.store("output", matrix, self.plan.recipe.encoding(Site::Output), importance)?
             }
+
             None => table,
         };
         let tied = decoder.output.is_none();
@@ -259,8 +293,8 @@ impl<'a> Writer<'a> {
     /// The product of `input` and the matrix at `site`, into `out`.
     fn multiply(&mut self, site: Site, matrix: &Matrix, input: &str, out: &str) -> Result<()> {
         self.tap(site, input);
-        let stored = self.store(matrix, self.plan.recipe.encoding(site), self.importance(site))?;
         let weight = site.to_string();
+        let stored = self.store(&weight, matrix, self.plan.recipe.encoding(site), self.importance(site))?;
         match stored.encoding {
             Encoding::F32 => {
                 let weight = format!("{weight}.weight");
@@ -314,24 +348,38 @@ impl<'a> Writer<'a> {
         self.plan.importance.and_then(|all| all.get(&site)).map(Vec::as_slice)
     }
 
-    fn store(&mut self, matrix: &Matrix, encoding: Encoding, importance: Option<&[f32]>) -> Result<Stored> {
-        weights::write(self.plan.gguf, matrix, encoding, importance, &mut self.data, self.progress)
+    /// Puts `matrix` into the data file, if it is not there yet.
+    fn store(&mut self, name: &str, matrix: &Matrix, encoding: Encoding, importance: Option<&[f32]>) -> Result<Stored> {
+        let key = (name.to_owned(), encoding);
+        if let Some(stored) = self.store.matrices.get(&key) {
+            return Ok(*stored);
+        }
+        let data = &mut self.store.data;
+        let stored = weights::write(self.plan.gguf, matrix, encoding, importance, data, self.progress)?;
+        self.store.matrices.insert(key, stored);
+        Ok(stored)
     }
 
     fn vector(&mut self, tensor: &str, name: &str) -> Result<()> {
         let gguf = self.plan.gguf;
-        let found =
-            gguf.tensor(tensor).ok_or_else(|| Error::Bug(format!("tensor `{tensor}` was there before")))?;
-        let numbers = gguf.read_vector(found).map_err(|e| Error::Unsupported(e.to_string()))?;
-        let bytes: Vec<u8> = numbers.iter().flat_map(|x| x.to_le_bytes()).collect();
-        let region = self.data.reserve(bytes.len() as u64);
-        self.data.write(region, 0, &bytes)?;
-        self.graph.external(name, Element::F32, &[numbers.len()], &self.data, region);
+        let found = gguf.tensor(tensor).ok_or_else(|| Error::Bug(format!("tensor `{tensor}` was there before")))?;
+        let region = match self.store.vectors.get(name) {
+            Some(region) => *region,
+            None => {
+                let numbers = gguf.read_vector(found).map_err(|e| Error::Unsupported(e.to_string()))?;
+                let bytes: Vec<u8> = numbers.iter().flat_map(|x| x.to_le_bytes()).collect();
+                let region = self.store.data.reserve(bytes.len() as u64);
+                self.store.data.write(region, 0, &bytes)?;
+                region
+            }
+        };
+        self.store.vectors.insert(name.to_owned(), region);
+        self.graph.external(name, Element::F32, &[found.columns], &self.store.data, region);
         Ok(())
     }
 
     fn external_f32(&mut self, name: &str, dims: &[usize], stored: &Stored) {
-        self.graph.external(name, Element::F32, dims, &self.data, stored.codes);
+        self.graph.external(name, Element::F32, dims, &self.store.data, stored.codes);
     }
 
     /// Declares codes, scales and zero points as `name.codes` and so on; whether there are zero points.
@@ -345,12 +393,12 @@ impl<'a> Writer<'a> {
         };
         let [codes_name, scales_name, zeros_name] =
             ["codes", "scales", "zeros"].map(|part| format!("{name}.{part}"));
-        self.graph.external(&codes_name, Element::U8, &codes, &self.data, stored.codes);
+        self.graph.external(&codes_name, Element::U8, &codes, &self.store.data, stored.codes);
         if let Some(scales) = stored.scales {
-            self.graph.external(&scales_name, Element::F32, &[rows, layout.blocks], &self.data, scales);
+            self.graph.external(&scales_name, Element::F32, &[rows, layout.blocks], &self.store.data, scales);
         }
         if let Some(zeros) = stored.zeros {
-            self.graph.external(&zeros_name, Element::U8, &[rows, layout.zero_bytes], &self.data, zeros);
+            self.graph.external(&zeros_name, Element::U8, &[rows, layout.zero_bytes], &self.store.data, zeros);
         }
         stored.zeros.is_some()
     }

@@ -45,9 +45,9 @@ impl IntoResponse for Failure {
         let Self { error, id, status } = self;
         let request = id.as_ref().map_or("", RequestId::as_str);
         if error.kind == ErrorKind::Internal {
-            tracing::error!(%error, "request failed")
+            tracing::error!(%error, request, "request failed");
         } else {
-            tracing::info!(%error, "request refused")
+            tracing::info!(%error, request, "request refused");
         }
         // 499 is no registered status, but it is the one that proxies write for the same thing.
         let status = status

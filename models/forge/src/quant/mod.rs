@@ -14,7 +14,7 @@ pub use int8::encode_int8;
 pub use repack::{is_lossless, repack};
 
 /// Codes of one matrix.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Code {
     /// 4 bits around a zero of 8.
     Int4,
@@ -35,7 +35,7 @@ impl Code {
 }
 
 /// Number format of one matrix in the graph.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Encoding {
     /// 32-bit floating point.
     F32,
