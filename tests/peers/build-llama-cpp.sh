@@ -111,8 +111,6 @@ model() {
 }
 
 mkdir -p "$peers/download"
-# The functions below end with a status of their own, so each stands alone: with
-# `&&` between them `set -e` would not hold inside.
 tools
 sources
 compile

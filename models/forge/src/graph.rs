@@ -17,9 +17,9 @@ use crate::{
     gguf::Gguf,
     onnx::{
         Attribute::{Float, Int, Text},
-        DataFile, Region,
+        DataFile,
         Dimension::{Fixed, Named},
-        Element, GraphBuilder,
+        Element, GraphBuilder, Region,
     },
     progress::Progress,
     quant::{Code, Encoding, RowLayout},
@@ -349,7 +349,13 @@ impl<'a> Writer<'a> {
     }
 
     /// Puts `matrix` into the data file, if it is not there yet.
-    fn store(&mut self, name: &str, matrix: &Matrix, encoding: Encoding, importance: Option<&[f32]>) -> Result<Stored> {
+    fn store(
+        &mut self,
+        name: &str,
+        matrix: &Matrix,
+        encoding: Encoding,
+        importance: Option<&[f32]>,
+    ) -> Result<Stored> {
         let key = (name.to_owned(), encoding);
         if let Some(stored) = self.store.matrices.get(&key) {
             return Ok(*stored);
@@ -362,7 +368,8 @@ impl<'a> Writer<'a> {
 
     fn vector(&mut self, tensor: &str, name: &str) -> Result<()> {
         let gguf = self.plan.gguf;
-        let found = gguf.tensor(tensor).ok_or_else(|| Error::Bug(format!("tensor `{tensor}` was there before")))?;
+        let found =
+            gguf.tensor(tensor).ok_or_else(|| Error::Bug(format!("tensor `{tensor}` was there before")))?;
         let region = match self.store.vectors.get(name) {
             Some(region) => *region,
             None => {
@@ -398,7 +405,13 @@ impl<'a> Writer<'a> {
             self.graph.external(&scales_name, Element::F32, &[rows, layout.blocks], &self.store.data, scales);
         }
         if let Some(zeros) = stored.zeros {
-            self.graph.external(&zeros_name, Element::U8, &[rows, layout.zero_bytes], &self.store.data, zeros);
+            self.graph.external(
+                &zeros_name,
+                Element::U8,
+                &[rows, layout.zero_bytes],
+                &self.store.data,
+                zeros,
+            );
         }
         stored.zeros.is_some()
     }

@@ -1,6 +1,9 @@
 //! GGUF in, package out.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use outpost::model::{CacheShape, FORMAT, KvType, MANIFEST_FILE, Manifest, Requires, Source, Variant};
 
@@ -9,7 +12,7 @@ use crate::{
     arch::{self, Decoder},
     calibrate,
     gguf::Gguf,
-    graph::{self, GRAPH_FILE, Plan},
+    graph::{self, GRAPH_FILE, Plan, Store},
     limits, mix, package,
     package::Staging,
     progress::Progress,
@@ -117,25 +120,34 @@ fn choose(
     progress: &dyn Progress,
 ) -> Result<(Recipe, Cache, Option<graph::Importance>)> {
     let weighs = matches!(options.weights, Weights::Int4 | Weights::Mixed);
-    let calibration = if weighs || options.kv == KvType::Int8 {
-        let tokens = calibrate::sample_tokens(options.sample.as_deref(), &tokenizer.model)?;
-        Some(calibrate::calibrate(gguf, decoder, &tokens, tokenizer.first, staging.dir(), progress)?)
-    } else {
-        None
+    if !weighs && options.kv != KvType::Int8 {
+        let cache = if options.kv == KvType::F16 { Cache::F16 } else { Cache::F32 };
+        let int8 = || Recipe::uniform(decoder, Code::Int8, options.block);
+        let recipe = if options.weights == Weights::F32 { Recipe::f32() } else { int8() };
+        return Ok((recipe, cache, None));
+    }
+    let tokens = calibrate::sample_tokens(options.sample.as_deref(), &tokenizer.model)?;
+    let dir = staging.dir().join("calibration");
+    fs::create_dir(&dir).map_err(Error::io("create", &dir))?;
+    let mut store = Store::create(&dir)?;
+    let place = (&mut store, dir.as_path());
+    let seen = calibrate::calibrate(gguf, decoder, &tokens, tokenizer.first, place, progress)?;
+    let recipe = match options.weights {
+        Weights::F32 => Recipe::f32(),
+        Weights::Int8 => Recipe::uniform(decoder, Code::Int8, options.block),
+        Weights::Int4 => Recipe::uniform(decoder, Code::Int4, options.block),
+        Weights::Mixed => {
+            let place = (&mut store, dir.as_path());
+            mix::choose(gguf, decoder, options.block, &seen.importance, place, &tokens, progress)?
+        }
     };
-    let recipe = match (options.weights, &calibration) {
-        (Weights::F32, _) => Recipe::f32(),
-        (Weights::Int8, _) => Recipe::uniform(decoder, Code::Int8, options.block),
-        (Weights::Mixed, Some(seen)) => mix::choose(gguf, decoder, options.block, &seen.importance, progress)?,
-        (Weights::Int4 | Weights::Mixed, _) => Recipe::uniform(decoder, Code::Int4, options.block),
+    fs::remove_dir_all(&dir).map_err(Error::io("remove", &dir))?;
+    let cache = match options.kv {
+        KvType::F32 => Cache::F32,
+        KvType::F16 => Cache::F16,
+        KvType::Int8 => seen.cache,
     };
-    let (importance, scaled) = calibration.map(|c| (c.importance, c.cache)).unzip();
-    let cache = match (options.kv, scaled) {
-        (KvType::Int8, Some(cache)) => cache,
-        (KvType::F16, _) => Cache::F16,
-        (KvType::F32 | KvType::Int8, _) => Cache::F32,
-    };
-    Ok((recipe, cache, importance.filter(|_| weighs && std::env::var("FX_PLAIN").is_err())))
+    Ok((recipe, cache, Some(seen.importance).filter(|_| weighs)))
 }
 
 /// Shape of the KV cache.

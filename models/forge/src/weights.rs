@@ -209,49 +209,6 @@ fn encode_chunk(
     });
 }
 
-/// Error of `encoding` on `matrix` as its output shows it: squared error weighted by
-/// `importance`, as a fraction of the output's own weighted square.
-pub fn relative_error(
-    gguf: &Gguf,
-    matrix: &Matrix,
-    (code, block): (Code, usize),
-    importance: &[f32],
-    progress: &dyn Progress,
-) -> Result<f64> {
-    let layout = RowLayout::new(code, block, matrix.columns);
-    let (mut codes, mut scales, mut zeros) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut wrong, mut whole) = (0f64, 0f64);
-    let (mut numbers, mut back) = (vec![0.0; matrix.columns], vec![0.0; matrix.columns]);
-    for_each_chunk(gguf, matrix, progress, |chunk| {
-        codes.resize(chunk.rows * layout.code_bytes, 0);
-        scales.resize(chunk.rows * layout.blocks, 0.0);
-        zeros.resize(chunk.rows * layout.zero_bytes, 0);
-        encode_chunk(
-            chunk,
-            matrix.columns,
-            (code, block),
-            Some(importance),
-            [&mut codes, &mut zeros],
-            &mut scales,
-        );
-        for (i, row) in chunk.bytes.chunks_exact(chunk.bytes.len() / chunk.rows).enumerate() {
-            gguf::dequantise(chunk.format, row, &mut numbers);
-            let out = RowMut {
-                codes: &mut codes[i * layout.code_bytes..][..layout.code_bytes],
-                scales: &mut scales[i * layout.blocks..][..layout.blocks],
-                zeros: &mut zeros[i * layout.zero_bytes..][..layout.zero_bytes],
-            };
-            quant::decode(code, block, &out, &mut back);
-            for ((x, y), w) in numbers.iter().zip(&back).zip(importance) {
-                wrong += f64::from(w * (x - y) * (x - y));
-                whole += f64::from(w * x * x);
-            }
-        }
-        Ok(())
-    })?;
-    Ok(if whole > 0.0 { wrong / whole } else { 0.0 })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
