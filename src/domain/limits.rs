@@ -67,6 +67,9 @@ pub const TEMPLATE_BYTES_MAX: usize = 256 * KIB;
 pub const TEMPLATE_FUEL: u64 = 2_000_000;
 /// Nesting of a template's macros and includes.
 pub const TEMPLATE_DEPTH_MAX: usize = 64;
+/// Stack of the thread that a template runs on, bytes of address space. Enough for values nested
+/// as deep as [`TEMPLATE_FUEL`] allows.
+pub const TEMPLATE_STACK_BYTES: usize = 256 * 1024 * KIB;
 /// Rendered prompt, bytes. Beyond: `context_length_exceeded`.
 pub const PROMPT_BYTES_MAX: usize = 4 * 1024 * KIB;
 /// Manifest of a package, bytes. Beyond: the package is refused.

@@ -102,3 +102,91 @@ fn whole_characters(pending: &mut Vec<u8>, decoding: &Decoding) -> String {
         return text;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use crate::model::{
+        Tokenizer,
+        fixture::{VOCABULARY, pieces, tokenizer, with_tokenizer},
+    };
+
+    fn sentence_pieces() -> Tokenizer {
+        let dir = tempfile::tempdir().unwrap();
+        Tokenizer::load(&with_tokenizer(dir.path(), &pieces())).unwrap()
+    }
+
+    fn text(tokenizer: &Tokenizer, ids: &[u32]) -> String {
+        let mut detokenizer = tokenizer.detokenizer();
+        let mut text: String = ids.iter().map(|id| detokenizer.push(*id)).collect();
+        text += &detokenizer.finish();
+        text
+    }
+
+    #[test]
+    fn an_emoji_split_across_tokens_leaves_whole() {
+        let tokenizer = tokenizer();
+        let ids = tokenizer.encode_text("a🤖b").unwrap();
+        assert_eq!(ids.len(), 4, "the emoji is two tokens: {ids:?}");
+        let mut detokenizer = tokenizer.detokenizer();
+        let texts: Vec<_> = ids.iter().map(|id| detokenizer.push(*id)).collect();
+        assert_eq!(texts, ["a", "", "🤖", "b"]);
+        assert_eq!(detokenizer.finish(), "");
+    }
+
+    #[test]
+    fn an_emoji_cut_off_becomes_one_mark_and_the_next_text_is_clean() {
+        let tokenizer = tokenizer();
+        let ids = tokenizer.encode_text("🤖").unwrap();
+        let mut detokenizer = tokenizer.detokenizer();
+        assert_eq!(detokenizer.push(ids[0]), "");
+        assert_eq!(detokenizer.finish(), "\u{fffd}");
+        assert_eq!(detokenizer.finish(), "");
+        assert_eq!(detokenizer.push(ids[0]), "");
+        let h = tokenizer.encode_text("h").unwrap()[0];
+        assert_eq!(detokenizer.push(h), "\u{fffd}h");
+    }
+
+    #[test]
+    fn control_tokens_give_no_text_and_do_not_part_a_character() {
+        let tokenizer = tokenizer();
+        let ids = tokenizer.encode_text("🤖").unwrap();
+        assert_eq!(text(&tokenizer, &[1, ids[0], 2, ids[1], 0]), "🤖");
+    }
+
+    #[test]
+    fn pieces_lose_their_first_space_and_join_their_bytes() {
+        let tokenizer = sentence_pieces();
+        let ids = tokenizer.encode_text("hi hi é🤖").unwrap();
+        assert_eq!(text(&tokenizer, &ids), "hi hi é🤖");
+        assert_eq!(text(&tokenizer, &[]), "");
+    }
+
+    proptest! {
+        /// Whatever a model says: the pieces together are what the decoder makes of it at once.
+        #[test]
+        fn the_sum_is_the_whole(ids in prop::collection::vec(0..VOCABULARY as u32 + 3, 0..60)) {
+            let tokenizer = tokenizer();
+            prop_assert_eq!(text(&tokenizer, &ids), tokenizer.decode_at_once(&ids));
+        }
+
+        /// The same for runs of bytes, where characters are often whole.
+        #[test]
+        fn the_sum_is_the_whole_for_text(words in "\\PC{0,20}", cut in 0usize..20) {
+            let tokenizer = tokenizer();
+            let mut ids = tokenizer.encode_text(&words).unwrap();
+            ids.drain(..cut.min(ids.len()));
+            prop_assert_eq!(text(&tokenizer, &ids), tokenizer.decode_at_once(&ids));
+        }
+
+        /// Pieces: as long as byte tokens make whole characters.
+        #[test]
+        fn the_sum_is_the_whole_for_pieces(words in "[ hia🤖é]{0,20}", skip in 0usize..3) {
+            let tokenizer = sentence_pieces();
+            let ids = tokenizer.encode_text(&words).unwrap();
+            let spaces = ids.iter().take(skip).take_while(|id| **id >= 259).count();
+            prop_assert_eq!(text(&tokenizer, &ids[spaces..]), tokenizer.decode_at_once(&ids[spaces..]));
+        }
+    }
+}

@@ -16,6 +16,8 @@
 mod control;
 mod detokenizer;
 mod error;
+#[cfg(test)]
+mod fixture;
 mod guard;
 mod manifest;
 mod memory;

@@ -118,56 +118,9 @@ pub(super) fn unreadable(path: &Path, source: io::Error) -> PackageError {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
-    use sha2::{Digest, Sha256};
-
+mod tests {
     use super::*;
-    use crate::model::{CacheShape, KvType, Requires, SelfTest, Source, Variant};
-
-    /// A package in `dir` that holds `files`, the first of them as its graph.
-    pub(crate) fn write(dir: &Path, vocabulary: usize, files: &[(&str, &[u8])]) -> Package {
-        for (name, content) in files {
-            fs::write(dir.join(name), content).unwrap();
-        }
-        let files: Vec<_> = files
-            .iter()
-            .map(|(name, content)| FileEntry {
-                path: (*name).to_owned(),
-                bytes: content.len() as u64,
-                sha256: Sha256::digest(content).iter().map(|b| format!("{b:02x}")).collect(),
-            })
-            .collect();
-        let manifest = Manifest {
-            format: 1,
-            name: "test".to_owned(),
-            version: "1".to_owned(),
-            architecture: "llama".to_owned(),
-            licence: "Apache-2.0".to_owned(),
-            context: 100,
-            vocabulary,
-            eos: vec![2],
-            bos: None,
-            cache: CacheShape { layers: 1, heads: 1, head_width: 1 },
-            source: Source {
-                file: "x.gguf".to_owned(),
-                sha256: "0".repeat(64),
-                quantization: "F32".to_owned(),
-                made_by: "test".to_owned(),
-            },
-            self_test: SelfTest { prompt: vec![1], tokens: vec![1], first_logit: 0.0, tolerance: 0.1 },
-            variants: vec![Variant {
-                graph: files[0].path.clone(),
-                providers: vec!["cpu".to_owned()],
-                kv: KvType::F32,
-                weights: "f32".to_owned(),
-                block: 0,
-                requires: Requires::default(),
-            }],
-            files,
-        };
-        fs::write(dir.join(MANIFEST_FILE), manifest.to_toml().unwrap()).unwrap();
-        Package::open(dir).unwrap()
-    }
+    use crate::model::fixture::write;
 
     #[test]
     fn a_whole_package_opens_and_a_cut_one_does_not() {

@@ -44,6 +44,7 @@ pub(super) fn method(state: &mut State, value: &Value, name: &str, args: &[Value
         ("rstrip", []) => Ok(Value::from(text.trim_end_matches(is_space))),
         ("split", []) => Ok(text.split(is_space).filter(|part| !part.is_empty()).map(Value::from).collect()),
         ("rsplit", _) => rsplit(text, args),
+        ("replace" | "join" | "format", _) => bounded(state, value, text, name, args),
         ("title", []) => Ok(Value::from(title(text))),
         ("removeprefix", _) => {
             let (prefix,): (&str,) = from_args(args)?;
@@ -55,6 +56,30 @@ pub(super) fn method(state: &mut State, value: &Value, name: &str, args: &[Value
         }
         _ => pycompat::unknown_method_callback(state, value, name, args),
     }
+}
+
+/// The methods that can make much of little; minijinja counts their result only once it is
+/// there.
+fn bounded(state: &mut State, value: &Value, text: &str, name: &str, args: &[Value]) -> Result<Value, Error> {
+    let length = |value: &Value| value.as_str().map_or(0, str::len);
+    let bytes = match (name, args) {
+        ("replace", [old, new, ..]) => {
+            let found = old.as_str().map_or(0, |old| text.matches(old).count());
+            found.saturating_mul(length(new))
+        }
+        ("join", [items]) => items.len().unwrap_or(0).saturating_mul(text.len()),
+        // A width: digits within the text.
+        ("format", _) => {
+            let widths = text.split(|c: char| !c.is_ascii_digit()).filter(|digits| !digits.is_empty());
+            widths.map(|digits| digits.parse::<usize>().unwrap_or(usize::MAX)).fold(0, usize::saturating_add)
+        }
+        _ => 0,
+    };
+    state.consume_fuel((bytes / BYTES_PER_FUEL) as u64)?;
+    if bytes > limits::PROMPT_BYTES_MAX {
+        return Err(Error::new(ErrorKind::InvalidOperation, format!("`{name}` makes too long a text")));
+    }
+    pycompat::unknown_method_callback(state, value, name, args)
 }
 
 fn rsplit(text: &str, args: &[Value]) -> Result<Value, Error> {
@@ -96,6 +121,7 @@ pub(super) fn trim(value: &Value, chars: Option<&str>) -> String {
 }
 
 /// The filter `tojson` of transformers: `json.dumps` with `ensure_ascii=False`.
+#[allow(clippy::needless_pass_by_value, reason = "minijinja hands filters their own keyword arguments")]
 pub(super) fn tojson(
     state: &State,
     value: &Value,
@@ -264,5 +290,34 @@ pub(super) fn float(x: f64) -> String {
             format!("{digits}e{sign}{:02}", i32::abs(exponent))
         }
         _ => format!("{x:?}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn floats_are_written_as_python_does() {
+        let cases = [
+            (0.1, "0.1"),
+            (1.0, "1.0"),
+            (-0.0, "-0.0"),
+            (1e15, "1000000000000000.0"),
+            (1e16, "1e+16"),
+            (1.5e300, "1.5e+300"),
+            (0.0001, "0.0001"),
+            (0.00001, "1e-05"),
+            (-2.5e-10, "-2.5e-10"),
+            (123_456.789, "123456.789"),
+        ];
+        for (x, expected) in cases {
+            assert_eq!(float(x), expected);
+        }
+    }
+
+    #[test]
+    fn titles_are_in_pythons_case() {
+        assert_eq!(title("they're ﬁne, x2y ÉCOLE"), "They'Re Fine, X2Y École");
     }
 }

@@ -130,8 +130,8 @@ fn without_generation_marks(template: &str) -> String {
         let (close, name) =
             name.strip_suffix(['-', '+']).map_or(("", name), |name| (&inner[inner.len() - 1..], name));
         match name.trim() {
-            "generation" => out.push_str(&format!("{{%{open} if true {close}%}}")),
-            "endgeneration" => out.push_str(&format!("{{%{open} endif {close}%}}")),
+            "generation" => out.extend(["{%", open, " if true ", close, "%}"]),
+            "endgeneration" => out.extend(["{%", open, " endif ", close, "%}"]),
             _ => out.push_str(&tag[..end + 2]),
         }
         rest = &tag[end + 2..];

@@ -5,7 +5,9 @@
 //! Python's `tojson`. A template is the package's code and gets what foreign code gets:
 //! steps and memory are bounded by [`limits::TEMPLATE_FUEL`], nesting by
 //! [`limits::TEMPLATE_DEPTH_MAX`], output by [`limits::PROMPT_BYTES_MAX`], and there is
-//! nothing it could read but its input.
+//! nothing it could read but its input. One hole is known: minijinja 3.1 joins lists lazily
+//! and without charge, so a template that doubles a list more than 32 times exhausts the
+//! memory. No message can make a template do that which was not written to.
 
 use std::{
     collections::BTreeMap,
@@ -67,6 +69,26 @@ impl ChatTemplate {
     /// `invalid_request` when the template refuses the messages, with its own words, or
     /// fails on them; `context_length_exceeded` when the prompt grows beyond its bound.
     pub fn render(
+        &self,
+        messages: &[Message],
+        tools: Option<&Value>,
+        add_generation_prompt: bool,
+        now: UnixSeconds,
+    ) -> Result<RenderedPrompt> {
+        // A template can nest lists as deep as it has fuel, and to drop those recurses: on a
+        // stack of the usual size that would end the daemon. Address space costs nothing.
+        std::thread::scope(|scope| {
+            std::thread::Builder::new()
+                .name("chat-template".to_owned())
+                .stack_size(limits::TEMPLATE_STACK_BYTES)
+                .spawn_scoped(scope, || self.render_here(messages, tools, add_generation_prompt, now))
+                .map_err(Error::internal)?
+                .join()
+                .unwrap_or_else(|_| Err(Error::internal("the chat template's thread panicked")))
+        })
+    }
+
+    fn render_here(
         &self,
         messages: &[Message],
         tools: Option<&Value>,
@@ -189,5 +211,140 @@ impl Write for Bounded {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::model::fixture::template;
+
+    const NOW: UnixSeconds = UnixSeconds(1_795_334_709);
+
+    fn render(text: &str) -> Result<String> {
+        let prompt = template(text).unwrap().render(&[Message::new("user", "Hi")], None, true, NOW)?;
+        Ok(prompt.text().to_owned())
+    }
+
+    #[test]
+    fn a_template_that_does_not_end_is_stopped() {
+        for text in [
+            "{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}",
+            "{% set ns = namespace(s='x') %}{% for a in range(999) %}{% set ns.s = ns.s + ns.s %}{% endfor %}",
+            "{% set ns = namespace(s='xxxxxxxx') %}{% for a in range(9) %}{% set ns.s = ns.s.replace('x', ns.s) %}{% endfor %}",
+            "{{ ('x' * 1000000).join('y' * 1000000) | length }}",
+            "{{ 'x' * 9999999999 }}",
+            "{{ '{:>999999999}'.format('x') | length }}",
+            "{{ '%999999999s' | format('x') | length }}",
+            "{{ range(99999999999) | list | length }}",
+        ] {
+            let error = render(text).unwrap_err();
+            assert_eq!(
+                (error.kind, error.param.as_deref()),
+                (ErrorKind::InvalidRequest, Some("messages")),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_template_that_nests_without_end_is_stopped() {
+        // Lists within lists, `levels` at a time, and what is done with them then.
+        let nest = |times: u32, levels: usize, then: &str| {
+            let (open, close) = ("[".repeat(levels), "]".repeat(levels));
+            format!(
+                "{{% set ns = namespace(l=[], m=[]) %}}{{% for a in range({times}) %}}\
+                 {{% set ns.l = {open}ns.l{close} %}}{{% set ns.m = {{'m': ns.m}} %}}{{% endfor %}}{then}{{{{ stop() }}}}"
+            )
+        };
+        for text in [
+            "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
+            "{% for m in [messages] recursive %}{{ loop([messages]) }}{% endfor %}",
+            &nest(9_999, 1, "{{ ns.l | tojson }}"),
+            &nest(99_999, 1, "{{ ns.l }}{{ ns.m }}"),
+            &nest(99_999, 1, "{{ ns.l == [ns.l] }}{{ ns.m == {'m': ns.m} }}"),
+            &nest(60_000, 20, "{{ ns.l }}"),
+            &nest(99_999, 20, ""),
+        ] {
+            let error = render(text).unwrap_err();
+            assert_eq!(
+                (error.kind, error.param.as_deref()),
+                (ErrorKind::InvalidRequest, Some("messages")),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_prompt_ends_at_its_bound() {
+        let text = "{% for a in range(1000) %}{{ 'x' * 10000 }}{% endfor %}";
+        assert_eq!(render(text).unwrap_err().kind, ErrorKind::ContextLengthExceeded);
+    }
+
+    #[test]
+    fn a_template_that_cannot_be_compiled_is_refused_at_load() {
+        let deep = "(".repeat(100_000);
+        let nested = "{% if 1 %}".repeat(20_000);
+        for text in
+            ["{% for %}", "{{ 1 +", "{{ 'a' | }}", "{% include 'x' %}", &format!("{{{{ {deep}"), &nested]
+        {
+            let error = template(text).unwrap_err();
+            assert!(matches!(error, PackageError::Template { .. }), "{error}");
+            assert!(error.to_string().contains("chat_template.jinja"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_template_refuses_in_its_own_words_without_our_marks() {
+        let text = "{{ raise_exception('no <' ~ messages[0].content ~ '>') }}";
+        let message = Message::new("user", "<|im_end|>");
+        let error = template(text).unwrap().render(&[message], None, true, NOW).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::InvalidRequest);
+        assert!(error.public.ends_with("no <<|im_end|>>"), "{error}");
+
+        let macros = "{% macro f(x) %}{{ raise_exception(x) }}{% endmacro %}{% for m in messages %}{{ f('why') }}{% endfor %}";
+        assert!(render(macros).unwrap_err().public.ends_with("why"));
+        let long = render("{{ raise_exception('x' * 10000) }}").unwrap_err().public;
+        assert!(long.len() < 2 * limits::TEMPLATE_REFUSAL_CHARS_MAX);
+    }
+
+    #[test]
+    fn a_failing_template_says_so_without_its_insides() {
+        for text in
+            ["{{ messages[0].x.y }}", "{{ nothing() }}", "{{ 1 | nofilter }}", "{{ strftime_now('%Ω') }}"]
+        {
+            let error = render(text).unwrap_err();
+            assert_eq!(
+                (error.kind, error.param.as_deref()),
+                (ErrorKind::InvalidRequest, Some("messages")),
+                "{text}"
+            );
+            assert!(error.detail.is_some() && !error.public.contains("chat template:"), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_date_is_the_one_given_in_utc() {
+        assert_eq!(
+            render("{{ strftime_now('%d %b %Y %H:%M, %A, %-d') }}").unwrap(),
+            "22 Nov 2026 08:05, Sunday, 22"
+        );
+    }
+
+    #[test]
+    fn tools_have_their_own_template_where_there_is_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let package = crate::model::fixture::with_tokenizer(dir.path(), &crate::model::fixture::byte_level());
+        let templates =
+            json!([{"name": "default", "template": "plain"}, {"name": "tool_use", "template": "tools"}]);
+        let config = json!({"chat_template": templates, "eos_token": {"content": "<|im_end|>"}});
+        std::fs::write(dir.path().join("tokenizer_config.json"), config.to_string()).unwrap();
+        let template = ChatTemplate::load(&package, &Tokenizer::load(&package).unwrap()).unwrap();
+        let render =
+            |tools: Option<Value>| template.render(&[Message::new("user", "")], tools.as_ref(), true, NOW);
+        assert_eq!(render(None).unwrap().text(), "plain");
+        assert_eq!(render(Some(json!([]))).unwrap().text(), "tools");
     }
 }

@@ -50,9 +50,18 @@ struct Inner {
 #[derive(Deserialize)]
 struct Shape {
     #[serde(default)]
+    added_tokens: Vec<Added>,
+    #[serde(default)]
     decoder: Value,
     #[serde(default)]
     pre_tokenizer: Value,
+}
+
+/// An added token as the file has it.
+#[derive(Deserialize)]
+struct Added {
+    id: u32,
+    content: String,
 }
 
 impl Tokenizer {
@@ -81,6 +90,13 @@ impl Tokenizer {
     fn new(mut engine: tokenizers::Tokenizer, shape: &Shape, package: &Package) -> Result<Self, String> {
         let text = |error: tokenizers::Error| error.to_string();
         engine.with_truncation(None).map_err(text)?.with_padding(None);
+        // `tokenizers` numbers added tokens itself and ignores the file's numbers.
+        let moved = |added: &&Added| engine.token_to_id(&added.content) != Some(added.id);
+        if let Some(Added { id, content }) = shape.added_tokens.iter().find(moved) {
+            return Err(format!(
+                "its added token `{content}` cannot have the id {id}: ids before it are missing"
+            ));
+        }
         let vocabulary = package.manifest.vocabulary;
         let last = engine.get_vocab(true).into_values().max().unwrap_or(0);
         if last as usize >= vocabulary {
@@ -185,6 +201,12 @@ impl Tokenizer {
         Detokenizer::new(self.clone())
     }
 
+    /// What the tokenizer's own decoder makes of `ids`, for tests.
+    #[cfg(test)]
+    pub(super) fn decode_at_once(&self, ids: &[u32]) -> String {
+        self.0.engine.decode(ids, true).expect("every decoder that was accepted decodes")
+    }
+
     pub(super) fn piece(&self, id: u32) -> &[u8] {
         self.0.pieces.get(id)
     }
@@ -195,5 +217,109 @@ impl Tokenizer {
 
     pub(super) fn controls(&self) -> &Controls {
         &self.0.controls
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::model::{
+        control::tests::controls,
+        fixture::{VOCABULARY, byte_level, pieces, tokenizer, with_tokenizer},
+    };
+
+    fn load(tokenizer: &Value) -> Result<Tokenizer, PackageError> {
+        let dir = tempfile::tempdir().unwrap();
+        Tokenizer::load(&with_tokenizer(dir.path(), tokenizer))
+    }
+
+    #[test]
+    fn control_tokens_in_plain_text_are_text() {
+        let tokenizer = tokenizer();
+        for text in ["<|im_start|>", "a<|im_end|>b", "<|endoftext|>"] {
+            let ids = tokenizer.encode_text(text).unwrap();
+            assert!(ids.iter().all(|id| !tokenizer.is_special(*id)), "{text}: {ids:?}");
+            let bytes: Vec<u8> = ids.iter().flat_map(|id| tokenizer.token_bytes(*id)).collect();
+            assert_eq!(bytes, text.as_bytes());
+        }
+    }
+
+    #[test]
+    fn what_ends_a_text_by_the_manifest_is_control_however_it_is_marked() {
+        let tokenizer = tokenizer();
+        assert!(tokenizer.is_special(2) && tokenizer.special_text(2) == Some("<|im_end|>"));
+        assert!(tokenizer.token_bytes(2).is_empty());
+    }
+
+    #[test]
+    fn added_tokens_that_are_not_special_are_vocabulary() {
+        let tokenizer = tokenizer();
+        assert_eq!(tokenizer.encode_text("<think>").unwrap(), [265]);
+        assert_eq!(tokenizer.token_bytes(265), b"<think>");
+        assert!(!tokenizer.is_special(265) && tokenizer.special_text(265).is_none());
+    }
+
+    #[test]
+    fn nothing_is_cut_to_the_length_that_the_file_asks_for() {
+        assert_eq!(tokenizer().encode_text("abcdefghijkl").unwrap().len(), 12);
+    }
+
+    #[test]
+    fn a_prompts_control_tokens_are_its_own() {
+        let tokenizer = tokenizer();
+        let prompt = tokenizer.controls().mark("<|im_start|>hell<\u{e000}|im_end|><|im_end|>", '\u{e000}');
+        let ids = tokenizer.encode_prompt(&prompt).unwrap();
+        assert_eq!((ids[0], ids[1], *ids.last().unwrap()), (1, 261, 2));
+        assert_eq!(ids.iter().filter(|id| tokenizer.is_special(**id)).count(), 2);
+        assert!(tokenizer.encode_prompt(&RenderedPrompt::plain("")).unwrap().is_empty());
+    }
+
+    #[test]
+    fn only_the_first_text_of_a_prompt_begins_with_a_space_piece() {
+        let tokenizer = load(&pieces()).unwrap();
+        let [s, h, i] = ["<s>", "h", "i"].map(|token| tokenizer.0.engine.token_to_id(token).unwrap());
+        let space_hi = tokenizer.0.engine.token_to_id("▁hi").unwrap();
+        let prompt = |text| controls(&["<unk>", "<s>"]).mark(text, '\u{e000}');
+        assert_eq!(tokenizer.encode_text("hi").unwrap(), [space_hi]);
+        assert_eq!(tokenizer.encode_prompt(&prompt("hi<s>hi")).unwrap(), [space_hi, s, h, i]);
+        assert_eq!(tokenizer.encode_prompt(&prompt("<s>hi")).unwrap(), [s, h, i]);
+        let error = tokenizer.encode_text("a\u{10fffe}").unwrap_err();
+        assert_eq!(error.param.as_deref(), Some("messages"));
+    }
+
+    #[test]
+    fn a_tokenizer_that_does_not_fit_is_refused_with_its_path() {
+        let changed = |change: &dyn Fn(&mut Value)| {
+            let mut tokenizer = byte_level();
+            change(&mut tokenizer);
+            let error = load(&tokenizer).unwrap_err();
+            assert!(matches!(error, PackageError::Tokenizer { .. }), "{error}");
+            error.to_string()
+        };
+        let beyond = changed(&|t| t["model"]["vocab"]["x"] = json!(VOCABULARY));
+        assert!(beyond.contains("tokenizer.json") && beyond.contains("beyond the vocabulary"), "{beyond}");
+        assert!(
+            changed(&|t| t["added_tokens"][3]["id"] = json!(270))
+                .contains("`<think>` cannot have the id 270")
+        );
+        assert!(
+            changed(&|t| t["decoder"] =
+                json!({"type": "CTC", "pad_token": "", "word_delimiter_token": "|", "cleanup": true}))
+            .contains("CTC")
+        );
+        assert!(changed(&|t| t["decoder"] = Value::Null).contains("decoder"));
+        assert!(changed(&|t| t["added_tokens"][0]["single_word"] = json!(true)).contains("single_word"));
+        assert!(changed(&|t| t["model"]["type"] = json!("?")).contains("not a tokenizer"));
+    }
+
+    #[test]
+    fn ids_beyond_the_vocabulary_are_nothing() {
+        let tokenizer = tokenizer();
+        assert_eq!(tokenizer.vocabulary(), VOCABULARY);
+        for id in [VOCABULARY as u32 - 1, VOCABULARY as u32, u32::MAX] {
+            assert!(tokenizer.token_bytes(id).is_empty() && !tokenizer.is_special(id));
+        }
     }
 }

@@ -105,7 +105,7 @@ fn hash(path: &Path, entry: &FileEntry, progress: &mut dyn FnMut(u64)) -> Result
     Ok(after)
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write;
     bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
         // Writing to a string cannot fail.
@@ -119,7 +119,7 @@ mod tests {
     use std::{fs, time::SystemTime};
 
     use super::*;
-    use crate::model::package::tests::write;
+    use crate::model::fixture::write;
 
     const HASHED: Verified = Verified { hashed: 2, remembered: 0 };
     const REMEMBERED: Verified = Verified { hashed: 0, remembered: 2 };
