@@ -10,6 +10,7 @@ use std::{
 };
 
 use super::RuntimeInfo;
+use crate::domain::{Error, ErrorKind, Result};
 use crate::model::{ChatTemplate, Manifest, Tokenizer, Variant};
 
 /// Where the engine is in its life.
@@ -153,5 +154,38 @@ impl Model {
         let file = self.manifest.files.iter().find(|f| f.path == self.variant.graph);
         let digest = file.map_or("", |f| f.sha256.as_str());
         format!("fp_{}", digest.get(..12).unwrap_or(digest))
+    }
+
+    /// Tokens that an answer to a prompt of `prompt_tokens` may have, `asked` at most; at least 1.
+    pub fn answer_room(&self, prompt_tokens: usize, asked: usize) -> Result<usize> {
+        answer_room(self.context, prompt_tokens, asked)
+    }
+}
+
+fn answer_room(context: usize, prompt_tokens: usize, asked: usize) -> Result<usize> {
+    match context.checked_sub(prompt_tokens) {
+        None | Some(0) => {
+            let why = format!(
+                "the prompt has {prompt_tokens} tokens and the context holds {context}, the answer included; \
+                 send a shorter prompt"
+            );
+            Err(Error::new(ErrorKind::ContextLengthExceeded, why))
+        }
+        Some(room) => Ok(asked.min(room)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_gets_what_the_prompt_leaves_and_never_nothing() {
+        assert_eq!(answer_room(100, 40, 1_000), Ok(60));
+        assert_eq!(answer_room(100, 40, 7), Ok(7));
+        assert_eq!(answer_room(100, 99, 7), Ok(1));
+        for prompt in [100, 101, usize::MAX] {
+            assert_eq!(answer_room(100, prompt, 1).unwrap_err().kind, ErrorKind::ContextLengthExceeded);
+        }
     }
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{FileEntry, MANIFEST_FILE, Manifest, PackageError};
-use crate::domain::{Error, ErrorKind, Result, limits};
+use crate::domain::limits;
 
 /// A package whose manifest is sound and whose files have the sizes it gives. Their content
 /// is vouched for only after [`verify`](Self::verify).
@@ -37,32 +37,6 @@ impl Package {
             package.check_size(entry, &metadata(&package.path(entry))?)?;
         }
         Ok(package)
-    }
-
-    /// Whether `id` ends an answer.
-    pub fn is_end(&self, id: u32) -> bool {
-        self.manifest.eos.contains(&id)
-    }
-
-    /// Tokens that an answer to a prompt of `prompt_tokens` may have, `asked` at most.
-    ///
-    /// # Errors
-    /// `context_length_exceeded` when the prompt leaves no room for a single one.
-    pub fn answer_room(&self, prompt_tokens: usize, asked: Option<usize>) -> Result<usize> {
-        let context = self.manifest.context;
-        match context.checked_sub(prompt_tokens) {
-            None | Some(0) => Err(Error {
-                param: Some("messages".to_owned()),
-                ..Error::new(
-                    ErrorKind::ContextLengthExceeded,
-                    format!(
-                        "the prompt has {prompt_tokens} tokens and the model's context holds {context}, \
-                         the answer included; send a shorter prompt"
-                    ),
-                )
-            }),
-            Some(room) => Ok(asked.map_or(room, |asked| asked.min(room))),
-        }
     }
 
     /// Where a file of the package lies.
@@ -152,18 +126,5 @@ mod tests {
         let file = File::create(dir.path().join(MANIFEST_FILE)).unwrap();
         file.set_len(limits::MANIFEST_BYTES_MAX + 1).unwrap();
         assert!(matches!(Package::open(dir.path()).unwrap_err(), PackageError::TooLarge { .. }));
-    }
-
-    #[test]
-    fn an_answer_gets_what_the_context_has_left() {
-        let dir = tempfile::tempdir().unwrap();
-        let package = write(dir.path(), 10, &[("a.onnx", b"abc")]);
-        assert_eq!(package.answer_room(60, None), Ok(40));
-        assert_eq!(package.answer_room(60, Some(7)), Ok(7));
-        assert_eq!(package.answer_room(99, Some(7)), Ok(1));
-        for full in [100, 101] {
-            assert_eq!(package.answer_room(full, None).unwrap_err().kind, ErrorKind::ContextLengthExceeded);
-        }
-        assert!(package.is_end(2) && !package.is_end(3));
     }
 }

@@ -8,6 +8,7 @@
 
 mod answer;
 mod body;
+mod input;
 pub mod reply;
 mod request;
 pub mod status;
@@ -25,8 +26,9 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 pub use answer::Answer;
 use answer::Hold;
+pub use input::Input;
 use reply::{Frame, Kind};
-pub use request::{Envelope, Input, Request};
+pub use request::{Envelope, Request};
 
 use crate::{
     domain::{Clock, Deadline, Error, ErrorKind, Lane, Result, limits},
@@ -160,20 +162,13 @@ impl Service {
         deadline: Option<Deadline>,
     ) -> Result<Answer> {
         let s = &self.shared;
-        let room = model.context.saturating_sub(prompt.len());
-        if room == 0 || prompt.is_empty() {
-            let (tokens, context) = (prompt.len(), model.context);
-            let why = format!(
-                "the prompt has {tokens} tokens, the context holds {context} with the answer; shorten it"
-            );
-            return Err(Error {
-                param: Some("messages".into()),
-                ..Error::new(ErrorKind::ContextLengthExceeded, why)
-            });
-        }
         let mut options = request.options;
-        options.tokens_max = Some(options.tokens_max.unwrap_or(s.answer_tokens).min(room));
-        let cost = (prompt.len() + options.tokens_max.unwrap_or(room)) as u64;
+        let asked = options.tokens_max.unwrap_or(s.answer_tokens);
+        let answer_tokens = model
+            .answer_room(prompt.len(), asked)
+            .map_err(|e| Error { param: Some(request.input.field().into()), ..e })?;
+        options.tokens_max = Some(answer_tokens);
+        let cost = (prompt.len() + answer_tokens) as u64;
 
         let cancel = CancelFlag::default();
         let (done, done_receiver) = oneshot::channel();

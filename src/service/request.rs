@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::body::{self, ChatBody, CommonBody, CompletionBody, MessageBody, OutpostBody};
-use crate::{
-    domain::{ClientId, Error, ErrorKind, GenerationOptions, Lane, RequestId, Result, Sampling, limits},
-    model::Message,
+use super::{
+    body::{self, ChatBody, CommonBody, CompletionBody, OutpostBody},
+    input::{self, Input},
+};
+use crate::domain::{
+    ClientId, Error, ErrorKind, GenerationOptions, Lane, RequestId, Result, Sampling, limits,
 };
 
 /// A request that is well formed.
@@ -34,17 +36,6 @@ pub struct Request {
     pub include_usage: bool,
 }
 
-/// What to answer.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Input {
-    /// A conversation.
-    Chat(Vec<Message>),
-    /// Text to go on from; special tokens in it are text.
-    Text(String),
-    /// Token ids to go on from.
-    Tokens(Vec<u32>),
-}
-
 /// What the transport knows of a request besides its body.
 #[derive(Clone, Debug)]
 pub struct Envelope {
@@ -66,7 +57,7 @@ impl Request {
             common.max_tokens = chat.max_completion_tokens;
         }
         refuse_tools(&chat)?;
-        let messages = messages(chat.messages)?;
+        let messages = input::messages(chat.messages)?;
         let logprobs = match (chat.logprobs, chat.top_logprobs) {
             (Some(true), top) => Some(top.unwrap_or(0)),
             (_, Some(n)) if n > 0 => {
@@ -90,7 +81,7 @@ impl Request {
         if let Some((field, _)) = unsupported.iter().find(|(_, asked)| *asked) {
             return Err(Error::invalid(*field, format!("`{field}` is not offered here; leave it out")));
         }
-        assemble(prompt(&text.prompt)?, common, text.logprobs, envelope)
+        assemble(input::prompt(&text.prompt)?, common, text.logprobs, envelope)
     }
 }
 
@@ -223,75 +214,6 @@ fn deadline(own: Option<&OutpostBody>) -> Result<Option<Duration>> {
     Ok(Some(deadline))
 }
 
-fn messages(bodies: Vec<MessageBody>) -> Result<Vec<Message>> {
-    if bodies.is_empty() {
-        return Err(Error::invalid("messages", "`messages` is empty: there is nothing to answer"));
-    }
-    bodies.into_iter().enumerate().map(|(n, body)| message(n, body)).collect()
-}
-
-fn message(n: usize, body: MessageBody) -> Result<Message> {
-    let content = match body.content {
-        None | Some(Value::Null) => None,
-        Some(Value::String(text)) => Some(text),
-        Some(Value::Array(parts)) => Some(text_of_parts(n, &parts)?),
-        Some(_) => {
-            let field = format!("messages[{n}].content");
-            return Err(Error::invalid(&field, format!("`{field}` must be text or a list of parts")));
-        }
-    };
-    Ok(Message {
-        role: body.role,
-        content,
-        name: body.name,
-        tool_calls: body.tool_calls,
-        tool_call_id: body.tool_call_id,
-    })
-}
-
-/// OpenAI's content parts; text only, as long as the model here has no eyes.
-fn text_of_parts(n: usize, parts: &[Value]) -> Result<String> {
-    let mut text = String::new();
-    for (p, part) in parts.iter().enumerate() {
-        let field = format!("messages[{n}].content[{p}]");
-        match (part.get("type").and_then(Value::as_str), part.get("text").and_then(Value::as_str)) {
-            (Some("text"), Some(piece)) => text.push_str(piece),
-            (Some("text"), None) => {
-                return Err(Error::invalid(&field, format!("`{field}.text` must be text")));
-            }
-            (Some(other), _) => {
-                let why = format!("`{field}` is of type `{other}`; the model on this device reads only text");
-                return Err(Error::invalid(&field, why));
-            }
-            (None, _) => return Err(Error::invalid(&field, format!("`{field}.type` must be `text`"))),
-        }
-    }
-    Ok(text)
-}
-
-fn prompt(value: &Value) -> Result<Input> {
-    let wrong =
-        || Error::invalid("prompt", "`prompt` must be text, a list with one text, or a list of token ids");
-    match value {
-        Value::String(text) => Ok(Input::Text(text.clone())),
-        Value::Array(list) => match list.as_slice() {
-            [Value::String(text)] => Ok(Input::Text(text.clone())),
-            [Value::Array(ids)] => token_ids(ids).ok_or_else(wrong),
-            [Value::String(_), ..] => {
-                Err(Error::invalid("prompt", "`prompt` holds several texts; send one request for each"))
-            }
-            ids => token_ids(ids).ok_or_else(wrong),
-        },
-        _ => Err(wrong()),
-    }
-}
-
-fn token_ids(ids: &[Value]) -> Option<Input> {
-    let ids =
-        ids.iter().map(|id| id.as_u64().and_then(|id| u32::try_from(id).ok())).collect::<Option<Vec<_>>>()?;
-    Some(Input::Tokens(ids))
-}
-
 fn refuse_tools(chat: &ChatBody) -> Result<()> {
     let none = chat.tool_choice.as_ref().is_some_and(|c| c == "none");
     if chat.tools.as_ref().is_some_and(|t| !t.is_empty()) && !none {
@@ -408,26 +330,5 @@ mod tests {
         let with = |id| Envelope { id: RequestId::new(id), ..envelope() };
         assert_eq!(Request::chat(body.as_bytes(), with("a")).unwrap().id.as_str(), "a");
         assert!(Request::chat(body.as_bytes(), with("b")).is_err());
-    }
-
-    #[test]
-    fn a_prompt_is_text_or_token_ids() {
-        let read = |p: Value| {
-            Request::completion(json!({"prompt": p}).to_string().as_bytes(), envelope()).map(|r| r.input)
-        };
-        assert_eq!(read(json!("a")).unwrap(), Input::Text("a".into()));
-        assert_eq!(read(json!(["a"])).unwrap(), Input::Text("a".into()));
-        assert_eq!(read(json!([1, 2])).unwrap(), Input::Tokens(vec![1, 2]));
-        assert_eq!(read(json!([[1, 2]])).unwrap(), Input::Tokens(vec![1, 2]));
-        for bad in [
-            json!(null),
-            json!(5),
-            json!(["a", "b"]),
-            json!([1, -2]),
-            json!([1, "b"]),
-            json!([4_294_967_296u64]),
-        ] {
-            assert_eq!(read(bad.clone()).unwrap_err().param.as_deref(), Some("prompt"), "{bad}");
-        }
     }
 }
