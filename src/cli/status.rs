@@ -34,6 +34,11 @@ fn text(status: &Value) -> String {
         (!parts.is_empty()).then(|| parts.join(", "))
     };
     let say = |pointer: &str, unit: &str| at(pointer).map(|v| format!("{v} {unit}"));
+    // Before the first request there is nothing to tell.
+    let speed = |pointer: &str, of: &str| {
+        let rate = status.pointer(pointer).and_then(Value::as_f64).filter(|r| *r > 0.0)?;
+        Some(format!("{rate} tokens/s {of}"))
+    };
     let queued: u64 =
         status["queued"].as_object().map_or(0, |lanes| lanes.values().filter_map(Value::as_u64).sum());
     let rows = [
@@ -60,8 +65,8 @@ fn text(status: &Value) -> String {
         (
             "speed",
             join([
-                say("/engine/prefill_tokens_per_s", "tokens/s prefill"),
-                say("/engine/decode_tokens_per_s", "tokens/s decode"),
+                speed("/engine/prefill_tokens_per_s", "prefill"),
+                speed("/engine/decode_tokens_per_s", "decode"),
                 None,
             ]),
         ),

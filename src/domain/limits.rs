@@ -36,6 +36,8 @@ pub const SLOTS_MAX: usize = 64;
 pub const DELTAS_IN_FLIGHT_MAX: usize = 64;
 /// Times in a row that the engine is built anew after a panic or a failed run. Beyond: `failed`.
 pub const ENGINE_DEATHS_MAX: u32 = 3;
+/// Steps after which an engine counts as sound and its deaths are forgotten.
+pub const ENGINE_SOUND_STEPS: u64 = 10_000;
 /// Tokens of one prefill chunk. A chunk is what a cancel waits for at most.
 pub const PREFILL_CHUNK_TOKENS: usize = 128;
 

@@ -35,7 +35,7 @@ pub(super) struct Worker {
 impl Worker {
     /// Runs until every sender of commands is gone.
     pub(super) fn run(mut self) {
-        let mut deaths = 0;
+        let (mut deaths, mut steps_before) = (0, 0);
         loop {
             let ended = catch_unwind(AssertUnwindSafe(|| self.load_and_serve()));
             let why = match ended {
@@ -51,7 +51,9 @@ impl Worker {
                 Ok(Ended::Broken(why)) => why,
                 Err(panic) => format!("panic: {}", panic_text(panic.as_ref())),
             };
-            deaths += 1;
+            let steps = self.stats.steps.load(Ordering::Relaxed);
+            deaths = if steps - steps_before > limits::ENGINE_SOUND_STEPS { 1 } else { deaths + 1 };
+            steps_before = steps;
             EngineStats::add(&self.stats.restarts, 1);
             self.stats.running.store(0, Ordering::Relaxed);
             tracing::error!(deaths, "the engine died and is built anew: {why}");

@@ -1,4 +1,4 @@
-//! What systemd is told (sd_notify(3)).
+//! What systemd is told (`sd_notify(3)`).
 
 use tokio::sync::watch;
 

@@ -4,9 +4,11 @@ Same source weights, same number of threads, slots and context for both; apart
 from that each gets the flags that are best for it.
 """
 
+import ctypes
 import json
 import os
 import pathlib
+import signal
 import statistics
 import subprocess
 import time
@@ -21,6 +23,15 @@ BENCH_TIMEOUT_S = 600.0    # the same, prefill of 512 tokens a dozen times
 STOP_TIMEOUT_S = 15.0
 
 
+PR_SET_PDEATHSIG = 1  # prctl(2)
+LIBC = ctypes.CDLL(None)
+
+
+def die_with_parent():
+    """Run in the child: no server is left behind even when the bench is killed outright."""
+    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 class Failed(Exception):
     """An engine did not start or its command failed; the message says why."""
 
@@ -28,7 +39,7 @@ class Failed(Exception):
 def run_json(command, environment=None):
     done = subprocess.run(
         command, env={**os.environ, **(environment or {})}, stdin=subprocess.DEVNULL,
-        capture_output=True, text=True, timeout=BENCH_TIMEOUT_S,
+        capture_output=True, text=True, timeout=BENCH_TIMEOUT_S, preexec_fn=die_with_parent,
     )
     if done.returncode != 0:
         raise Failed(f"{command[0]}: exit {done.returncode}: {done.stderr[-500:]}")
@@ -46,7 +57,7 @@ class Server:
         with open(log, "ab") as output:
             self.process = subprocess.Popen(
                 command, env={**os.environ, **environment}, stdin=subprocess.DEVNULL,
-                stdout=output, stderr=output,
+                stdout=output, stderr=output, preexec_fn=die_with_parent,
             )
         try:
             self.ready_s = self._until(lambda: client.status(self.socket, ready) == 200)

@@ -162,9 +162,13 @@ fn failed(error: ort::Error) -> Error {
 
 fn open_session(environment: &Environment, graph: &Path) -> ort::Result<Session> {
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    // The arena would keep the peak of the longest run for as long as the session lives.
+    let cpu = ort::ep::CPU::default().with_arena_allocator(false).build().error_on_failure();
     Session::builder(environment)?
         .with_intra_threads(threads)?
         .with_intra_op_spinning(false)?
+        .with_memory_pattern(false)?
+        .with_execution_providers([cpu])?
         .commit_from_file(graph)
 }
 
