@@ -165,8 +165,9 @@ impl Service {
             let why = format!(
                 "the prompt has {tokens} tokens, the context holds {context} with the answer; shorten it"
             );
+            let field = if matches!(request.input, Input::Chat(_)) { "messages" } else { "prompt" };
             return Err(Error {
-                param: Some("messages".into()),
+                param: Some(field.into()),
                 ..Error::new(ErrorKind::ContextLengthExceeded, why)
             });
         }
