@@ -86,13 +86,13 @@ pub(super) fn parse(body: &[u8]) -> Result<Value> {
 /// Reads the fields of `T` out of a body; the error names the field.
 pub(super) fn fields<T: DeserializeOwned>(body: &Value) -> Result<T> {
     serde_path_to_error::deserialize(body).map_err(|e| {
-        let path = e.path().to_string();
-        let why = e.into_inner();
-        if path == "." {
-            Error::invalid("", why.to_string())
-        } else {
-            Error::invalid(path.clone(), format!("`{path}`: {why}"))
-        }
+        let path = Some(e.path().to_string()).filter(|p| p != ".");
+        let why = e.into_inner().to_string();
+        // serde places a field that is not there at its parent, and only its words name it.
+        let missing = why.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`'));
+        let path = [path.as_deref(), missing].into_iter().flatten().collect::<Vec<_>>().join(".");
+        let why = if missing.is_some() { "is missing" } else { &why };
+        Error::invalid(path.clone(), format!("`{path}`: {why}"))
     })
 }
 
@@ -129,7 +129,8 @@ mod tests {
         ] {
             assert_eq!(wrong(body).0, field, "{body}");
         }
-        assert!(wrong("{}").1.contains("messages"), "{:?}", wrong("{}"));
+        assert_eq!(wrong("{}"), ("messages".into(), "`messages`: is missing".into()));
+        assert_eq!(wrong(r#"{"messages":[{}]}"#).0, "messages[0].role");
         assert!(wrong("[1]").1.contains("not a JSON object"));
         assert!(wrong("{\"messages\":").1.contains("not JSON"));
         assert!(wrong(&"[".repeat(100_000)).1.contains("recursion"));

@@ -39,6 +39,10 @@ pub(super) fn messages(bodies: Vec<MessageBody>) -> Result<Vec<Message>> {
 
 fn message(n: usize, body: MessageBody) -> Result<Message> {
     let content = match body.content {
+        None | Some(Value::Null) if body.tool_calls.is_none() => {
+            let field = format!("messages[{n}].content");
+            return Err(Error::invalid(&field, format!("`{field}` is missing; only tool calls go without")));
+        }
         None | Some(Value::Null) => None,
         Some(Value::String(text)) => Some(text),
         Some(Value::Array(parts)) => Some(text_of_parts(n, &parts)?),

@@ -54,6 +54,7 @@ impl Request {
         let chat: ChatBody = body::fields(&body)?;
         let mut common: CommonBody = body::fields(&body)?;
         if chat.max_completion_tokens.is_some() {
+            at_least_one("max_completion_tokens", chat.max_completion_tokens)?;
             common.max_tokens = chat.max_completion_tokens;
         }
         refuse_tools(&chat)?;
@@ -110,17 +111,18 @@ fn assemble(
     })
 }
 
+/// Smallest `top_p`: 0 would leave no token to choose from.
+const TOP_P_MIN: f32 = 1e-6;
+
 fn options(c: &CommonBody, logprobs: Option<usize>) -> Result<GenerationOptions> {
-    if c.max_tokens == Some(0) {
-        return Err(Error::invalid("max_tokens", "`max_tokens` must be at least 1"));
-    }
+    at_least_one("max_tokens", c.max_tokens)?;
     let d = Sampling::default();
     Ok(GenerationOptions {
         sampling: Sampling {
             temperature: within("temperature", c.temperature, d.temperature, 0.0, 2.0)?,
             // 0 and -1 are common spellings of "off"; the type already refuses negatives.
             top_k: c.top_k.filter(|k| *k > 0),
-            top_p: within("top_p", c.top_p, d.top_p, f32::MIN_POSITIVE, 1.0)?,
+            top_p: within("top_p", c.top_p, d.top_p, TOP_P_MIN, 1.0)?,
             min_p: within("min_p", c.min_p, d.min_p, 0.0, 1.0)?,
             repetition_penalty: within(
                 "repetition_penalty",
@@ -147,6 +149,13 @@ fn within(field: &str, given: Option<f32>, default: f32, min: f32, max: f32) -> 
         None => Ok(default),
         Some(x) if x >= min && x <= max => Ok(x),
         Some(x) => Err(Error::invalid(field, format!("`{field}` is {x}, it must lie in {min} to {max}"))),
+    }
+}
+
+fn at_least_one(field: &str, given: Option<usize>) -> Result<()> {
+    match given {
+        Some(0) => Err(Error::invalid(field, format!("`{field}` must be at least 1"))),
+        _ => Ok(()),
     }
 }
 
@@ -298,6 +307,7 @@ mod tests {
             (json!({"presence_penalty": 3}), "presence_penalty"),
             (json!({"repetition_penalty": 0}), "repetition_penalty"),
             (json!({"max_tokens": 0}), "max_tokens"),
+            (json!({"max_completion_tokens": 0}), "max_completion_tokens"),
             (json!({"n": 2}), "n"),
             (json!({"stop": 5}), "stop"),
             (json!({"stop": ["a", 5]}), "stop[1]"),
@@ -312,6 +322,8 @@ mod tests {
             (json!({"tools": [{"type": "function"}]}), "tools"),
             (json!({"messages": []}), "messages"),
             (json!({"messages": [{"role": "user", "content": 5}]}), "messages[0].content"),
+            (json!({"messages": [{"role": "user", "content": null}]}), "messages[0].content"),
+            (json!({"messages": [{"role": "assistant"}]}), "messages[0].content"),
             (
                 json!({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}),
                 "messages[0].content[0]",

@@ -82,7 +82,8 @@ pub(super) async fn model(State(app): State<App>, Path(name): Path<String>) -> R
     if name == model.manifest.name || matches!(name.as_str(), "auto" | "local") {
         return Ok(Json(describe(&model)));
     }
-    Err(Error::new(ErrorKind::ModelNotFound, format!("model `{name}` is not loaded here")).into())
+    let error = Error::new(ErrorKind::ModelNotFound, format!("model `{name}` is not loaded here"));
+    Err(Error { param: Some("model".into()), ..error }.into())
 }
 
 fn describe(model: &Model) -> Value {

@@ -1,12 +1,12 @@
 //! Accepts connections, bounds their number, and ends them in order.
 
-use std::{sync::Arc, time::Duration};
+use std::{io, os::fd::AsFd, sync::Arc, time::Duration};
 
 use axum::{Router, body::Body};
 use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, AsyncWrite, Interest, Ready},
     net::UnixStream,
     sync::Semaphore,
 };
@@ -35,13 +35,14 @@ pub async fn serve(listener: Listener, app: Router, stop: CancellationToken) {
         match accepted {
             Ok((Stream::Unix(stream), peer)) => {
                 connections.spawn(async move {
-                    connection(stream, peer, app, stop).await;
+                    let left = hung_up(second_handle(&stream));
+                    connection(stream, left, peer, app, stop).await;
                     drop(place);
                 });
             }
             Ok((Stream::Tcp(stream), peer)) => {
                 connections.spawn(async move {
-                    connection(stream, peer, app, stop).await;
+                    connection(stream, std::future::pending(), peer, app, stop).await;
                     drop(place);
                 });
             }
@@ -63,7 +64,7 @@ enum Stream {
     Tcp(tokio::net::TcpStream),
 }
 
-async fn accept(listener: &Listener) -> std::io::Result<(Stream, Peer)> {
+async fn accept(listener: &Listener) -> io::Result<(Stream, Peer)> {
     match listener {
         Listener::Unix(listener, _) => {
             let (stream, _) = listener.accept().await?;
@@ -78,8 +79,13 @@ async fn accept(listener: &Listener) -> std::io::Result<(Stream, Peer)> {
     }
 }
 
-async fn connection<S>(stream: S, peer: Peer, app: Router, stop: CancellationToken)
-where
+async fn connection<S>(
+    stream: S,
+    left: impl Future<Output = ()>,
+    peer: Peer,
+    app: Router,
+    stop: CancellationToken,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     tracing::debug!(?peer, "connected");
@@ -101,7 +107,13 @@ where
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
+        // What has been answered is delivered before a hang-up is looked at.
+        biased;
         ended = connection.as_mut() => ended,
+        () = left => {
+            tracing::debug!(?peer, "hung up");
+            return;
+        }
         () = stop.cancelled() => {
             connection.as_mut().graceful_shutdown();
             connection.await
@@ -110,4 +122,26 @@ where
     if let Err(error) = ended {
         tracing::debug!(?peer, %error, "connection ended early");
     }
+}
+
+/// Waits until the other side of a Unix socket has closed altogether.
+///
+/// hyper sees a caller leave by reading the end of its input, but not while bytes of a next
+/// request wait in its buffer: then an answer would be computed for nobody. Over TCP that
+/// stays so until the answer is written, because a TCP peer that has gone looks like one
+/// that only sends no more.
+async fn hung_up(watched: io::Result<UnixStream>) {
+    if let Ok(stream) = watched
+        && stream.ready(Interest::PRIORITY).await.is_ok_and(Ready::is_read_closed)
+        && stream.ready(Interest::PRIORITY | Interest::WRITABLE).await.is_ok_and(Ready::is_write_closed)
+    {
+        return;
+    }
+    // Closed for sending only, or not to be told: hyper's own way of noticing is left.
+    std::future::pending::<()>().await;
+}
+
+/// The same socket once more, to watch it beside hyper.
+fn second_handle(stream: &UnixStream) -> io::Result<UnixStream> {
+    UnixStream::from_std(stream.as_fd().try_clone_to_owned()?.into())
 }
