@@ -370,15 +370,14 @@ impl<'a> Writer<'a> {
         let gguf = self.plan.gguf;
         let found =
             gguf.tensor(tensor).ok_or_else(|| Error::Bug(format!("tensor `{tensor}` was there before")))?;
-        let region = match self.store.vectors.get(name) {
-            Some(region) => *region,
-            None => {
-                let numbers = gguf.read_vector(found).map_err(|e| Error::Unsupported(e.to_string()))?;
-                let bytes: Vec<u8> = numbers.iter().flat_map(|x| x.to_le_bytes()).collect();
-                let region = self.store.data.reserve(bytes.len() as u64);
-                self.store.data.write(region, 0, &bytes)?;
-                region
-            }
+        let region = if let Some(region) = self.store.vectors.get(name) {
+            *region
+        } else {
+            let numbers = gguf.read_vector(found).map_err(|e| Error::Unsupported(e.to_string()))?;
+            let bytes: Vec<u8> = numbers.iter().flat_map(|x| x.to_le_bytes()).collect();
+            let region = self.store.data.reserve(bytes.len() as u64);
+            self.store.data.write(region, 0, &bytes)?;
+            region
         };
         self.store.vectors.insert(name.to_owned(), region);
         self.graph.external(name, Element::F32, &[found.columns], &self.store.data, region);

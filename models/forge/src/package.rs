@@ -157,7 +157,7 @@ pub fn digest(path: &Path, progress: &dyn Progress) -> Result<(u64, String)> {
         bytes += count as u64;
         progress.advance(count as u64);
     }
-    let hex = hash.finalize().iter().map(|b| format!("{b:02x}")).collect();
+    let hex = hash.finalize().iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
     Ok((bytes, hex))
 }
 

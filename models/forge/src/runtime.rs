@@ -152,7 +152,7 @@ impl Model {
 }
 
 fn cache_name(which: &str, index: usize) -> String {
-    format!("{which}.{}.{}", index / 2, if index % 2 == 0 { "key" } else { "value" })
+    format!("{which}.{}.{}", index / 2, if index.is_multiple_of(2) { "key" } else { "value" })
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "for `map_err`")]

@@ -79,10 +79,13 @@ fn layer(gguf: &Gguf, d: &Decoder, index: usize) -> Result<Layer> {
 /// Refuses what the graph could not express.
 fn check_shape(gguf: &Gguf, heads: usize, kv_heads: usize, head_width: usize) -> Result<()> {
     let no = |reason: String| Err(Error::Unsupported(reason));
-    if kv_heads == 0 || heads % kv_heads != 0 {
+    if kv_heads == 0 || !heads.is_multiple_of(kv_heads) {
         return no(format!("{heads} query heads cannot share {kv_heads} key/value heads evenly"));
     }
-    if head_width == 0 || head_width % 8 != 0 || heads.saturating_mul(head_width) > limits::WIDTH_MAX {
+    if head_width == 0
+        || !head_width.is_multiple_of(8)
+        || heads.saturating_mul(head_width) > limits::WIDTH_MAX
+    {
         return no(format!("a head width of {head_width} with {heads} heads is not supported"));
     }
     let turned = names::optional_count(gguf, "llama.rope.dimension_count", limits::WIDTH_MAX)?;

@@ -3,7 +3,7 @@
 //! Each architecture has one file that reads GGUF metadata and gives a [`Decoder`]: sizes,
 //! rotary frequencies, and which tensors make up which matrix of the graph. The graph
 //! writer ([`graph`](crate::graph)) knows decoders and no architectures, so a new
-//! architecture of the usual kind (grouped-query attention, RMS norm, SwiGLU) is a new file
+//! architecture of the usual kind (grouped-query attention, RMS norm, `SwiGLU`) is a new file
 //! here and a line in [`describe`].
 
 mod llama;

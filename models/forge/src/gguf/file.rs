@@ -66,6 +66,9 @@ impl Gguf {
     }
 
     /// The bytes of `count` rows of `tensor` from row `first` on, into `buffer`.
+    ///
+    /// # Panics
+    /// When the tensor has fewer rows.
     pub fn read_rows(
         &self,
         tensor: &Tensor,

@@ -109,7 +109,7 @@ fn read_tensor(cursor: &mut Cursor<'_>, index: u64, alignment: u64) -> Result<Te
     let format = Format::from_code(cursor.u32(&name)?).map_err(|name| wrong(unread(name)))?;
     let (block, block_bytes) = format.block();
     let columns = dimensions[0] as usize;
-    if columns % block != 0 {
+    if !columns.is_multiple_of(block) {
         return Err(wrong(format!(
             "a row of {columns} numbers is not whole blocks of {block} ({})",
             format.name()

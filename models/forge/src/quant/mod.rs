@@ -3,7 +3,7 @@
 //! Blocks run along a row (the input dimension). A row that is no multiple of the block
 //! ends in a block padded with zeros. Codes are unsigned; the value of a code is
 //! `scale * (code - zero)`, where `zero` is 8 or 128 unless zero points are stored.
-//! Everything here is deterministic and knows no threads: see [`rows`](crate::weights).
+//! Everything here is deterministic and knows no threads: see [`weights`](crate::weights).
 
 mod int4;
 mod int8;
