@@ -87,13 +87,29 @@ pub(super) fn parse(body: &[u8]) -> Result<Value> {
 pub(super) fn fields<T: DeserializeOwned>(body: &Value) -> Result<T> {
     serde_path_to_error::deserialize(body).map_err(|e| {
         let path = Some(e.path().to_string()).filter(|p| p != ".");
-        let why = e.into_inner().to_string();
+        let why = in_plain_words(&e.into_inner().to_string());
         // serde places a field that is not there at its parent, and only its words name it.
         let missing = why.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`'));
         let path = [path.as_deref(), missing].into_iter().flatten().collect::<Vec<_>>().join(".");
         let why = if missing.is_some() { "is missing" } else { &why };
         Error::invalid(path.clone(), format!("`{path}`: {why}"))
     })
+}
+
+/// serde names Rust's types; callers know JSON's.
+fn in_plain_words(why: &str) -> String {
+    let Some((start, expected)) = why.rsplit_once("expected ") else { return why.to_owned() };
+    let plain = match expected {
+        "usize" | "u64" | "u32" => "a whole number, 0 or more",
+        "i64" | "i32" => "a whole number",
+        "f32" | "f64" => "a number",
+        "a boolean" => "true or false",
+        "a sequence" => "a list",
+        "a map" => "an object",
+        other if other.starts_with("struct ") => "an object",
+        other => other,
+    };
+    format!("{start}expected {plain}")
 }
 
 #[cfg(test)]
@@ -131,6 +147,10 @@ mod tests {
         }
         assert_eq!(wrong("{}"), ("messages".into(), "`messages`: is missing".into()));
         assert_eq!(wrong(r#"{"messages":[{}]}"#).0, "messages[0].role");
+        assert!(
+            wrong(r#"{"messages":[],"max_tokens":"1"}"#).1.ends_with("expected a whole number, 0 or more")
+        );
+        assert!(wrong(r#"{"messages":[5]}"#).1.ends_with("expected an object"));
         assert!(wrong("[1]").1.contains("not a JSON object"));
         assert!(wrong("{\"messages\":").1.contains("not JSON"));
         assert!(wrong(&"[".repeat(100_000)).1.contains("recursion"));

@@ -8,7 +8,7 @@ use axum::{
 
 use crate::{
     domain::{Error, ErrorKind, RequestId},
-    service::reply::error_body,
+    service::reply::error_body_with_status,
 };
 
 /// An error on its way out.
@@ -53,7 +53,8 @@ impl IntoResponse for Failure {
         let status = status
             .or_else(|| StatusCode::from_u16(error.kind.status()).ok())
             .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let mut response = (status, Json(error_body(&error, id.as_ref()))).into_response();
+        let mut response =
+            (status, Json(error_body_with_status(&error, id.as_ref(), status.as_u16()))).into_response();
         let headers = response.headers_mut();
         if let Some(id) = &id {
             request_headers(headers, id);
