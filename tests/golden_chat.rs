@@ -55,11 +55,12 @@ fn golden() -> Golden {
 }
 
 fn demo() -> PathBuf {
-    env::var_os("OUTPOST_DEMO_PACKAGE").unwrap_or(".cache/models/smollm2-135m-instruct".into()).into()
+    let cache = env::var_os("OUTPOST_TEST_CACHE").map_or_else(|| PathBuf::from(".cache"), PathBuf::from);
+    cache.join("models/smollm2-135m-instruct")
 }
 
 fn read(path: &Path) -> Vec<u8> {
-    fs::read(path).unwrap_or_else(|error| panic!("{}: {error}. Is the demo package there?", path.display()))
+    fs::read(path).unwrap_or_else(|error| panic!("{}: {error}. Run `make runtime model` first", path.display()))
 }
 
 /// The demo package with `name`'s template and tokens in place of its own.
