@@ -74,8 +74,12 @@ struct ImportArgs {
     #[arg(long, default_value = "int8", value_parser = PossibleValuesParser::new(["f32", "f16", "int8"]))]
     kv: String,
     /// Weights that share a scale; smaller where a matrix is no multiple of it
-    #[arg(long, default_value = "64", value_parser = PossibleValuesParser::new(["32", "64", "128"]))]
+    #[arg(long, default_value = "128", value_parser = PossibleValuesParser::new(["32", "64", "128"]))]
     block: String,
+    /// Store a zero point with each block of 4-bit codes: closer to sources that have
+    /// minimums (`Q4_1`, `Q4_K`), not measured on Arm
+    #[arg(long)]
+    zero_points: bool,
     /// Name of the package [default: the directory's]
     #[arg(long)]
     name: Option<String>,
@@ -138,6 +142,7 @@ fn import_command(args: ImportArgs) -> Result<()> {
         weights: args.weights,
         kv: kv_type(&args.kv)?,
         block: args.block.parse().map_err(|_| Error::Bug("clap checked the block".to_owned()))?,
+        zero_points: args.zero_points,
         name: args.name,
         licence: args.licence,
         context: args.context,

@@ -54,6 +54,7 @@ pub fn eval(model: &Path, text: &Path, windows: Windows, progress: &dyn Progress
         weights: Weights::F32,
         kv: KvType::F32,
         block: 32,
+        zero_points: false,
         name: None,
         licence: None,
         context: Some(windows.tokens),

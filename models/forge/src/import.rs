@@ -34,6 +34,8 @@ pub struct Options {
     pub kv: KvType,
     /// Weights that share a scale, at most.
     pub block: usize,
+    /// Store a zero point with each block of 4-bit codes.
+    pub zero_points: bool,
     /// Name of the package; the destination's name without it.
     pub name: Option<String>,
     /// SPDX expression; the file's own word without it.
@@ -132,13 +134,14 @@ fn choose(
     let mut store = Store::create(&dir)?;
     let place = (&mut store, dir.as_path());
     let seen = calibrate::calibrate(gguf, decoder, &tokens, tokenizer.first, place, progress)?;
+    let four = if options.zero_points { Code::Uint4 } else { Code::Int4 };
     let recipe = match options.weights {
         Weights::F32 => Recipe::f32(),
         Weights::Int8 => Recipe::uniform(decoder, Code::Int8, options.block),
-        Weights::Int4 => Recipe::uniform(decoder, Code::Int4, options.block),
+        Weights::Int4 => Recipe::uniform(decoder, four, options.block),
         Weights::Mixed => {
             let place = (&mut store, dir.as_path());
-            mix::choose(gguf, decoder, options.block, &seen.importance, place, &tokens, progress)?
+            mix::choose(gguf, decoder, (four, options.block), &seen.importance, place, &tokens, progress)?
         }
     };
     fs::remove_dir_all(&dir).map_err(Error::io("remove", &dir))?;

@@ -45,11 +45,11 @@ const ROW_STEP: usize = 8;
 /// Matrices that are decided together: kind and depth.
 type Group = (&'static str, usize);
 
-/// Chooses the format of every matrix by running `tokens`; `store` lies in `dir`.
+/// Chooses between `code` (of 4 bits) and 8 bits for every matrix by running `tokens`; `store` lies in `dir`.
 pub fn choose(
     gguf: &Gguf,
     decoder: &Decoder,
-    block: usize,
+    (code, block): (Code, usize),
     importance: &Importance,
     (store, dir): (&mut Store, &Path),
     tokens: &[u32],
@@ -60,7 +60,7 @@ pub fn choose(
     let mut logits = |four: &[Site], name: &str| -> Result<Vec<f32>> {
         let mut recipe = Recipe::uniform(decoder, Code::Int8, BASE_BLOCK);
         let changed = decoder.matrices().filter(|(site, _)| four.contains(site));
-        changed.for_each(|(site, matrix)| recipe.set(site, Code::Int4, block, matrix.columns));
+        changed.for_each(|(site, matrix)| recipe.set(site, code, block, matrix.columns));
         let context = limits::SAMPLE_CHUNK_TOKENS;
         let (cache, importance) = (&Cache::F32, Some(importance));
         let plan = Plan { gguf, decoder, recipe: &recipe, cache, context, importance, taps: false };
@@ -87,7 +87,7 @@ pub fn choose(
         measured.push(Measured { group: *group, harm, weights });
     }
     let eight = pick(measured);
-    let mut recipe = Recipe::uniform(decoder, Code::Int4, block);
+    let mut recipe = Recipe::uniform(decoder, code, block);
     recipe.set_table(Code::Int8, block, decoder.width);
     for (site, matrix) in decoder.matrices() {
         if eight.iter().any(|group| groups[group].contains(&site)) {

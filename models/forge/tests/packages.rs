@@ -67,16 +67,18 @@ fn every_combination_computes_about_the_same() {
     let manifest =
         import::import(&options(&source, &reference, Weights::F32, KvType::F32, 32), &Silent).unwrap();
     let wanted = logits(&reference, &manifest, &tokens);
-    for (weights, kv, bound) in [
-        (Weights::F32, KvType::F16, 0.01),
-        (Weights::F32, KvType::Int8, 0.05),
-        (Weights::Int8, KvType::F32, 0.05),
-        (Weights::Int8, KvType::Int8, 0.08),
-        (Weights::Mixed, KvType::Int8, 0.4),
-        (Weights::Int4, KvType::F32, 0.4),
+    for (weights, zero_points, kv, bound) in [
+        (Weights::F32, false, KvType::F16, 0.01),
+        (Weights::F32, false, KvType::Int8, 0.05),
+        (Weights::Int8, false, KvType::F32, 0.05),
+        (Weights::Int8, false, KvType::Int8, 0.08),
+        (Weights::Mixed, false, KvType::Int8, 0.4),
+        (Weights::Int4, false, KvType::F32, 0.4),
+        (Weights::Int4, true, KvType::F32, 0.4),
     ] {
-        let dir = home.path().join(format!("{}-{}", weights.name(), kv.name()));
-        let manifest = import::import(&options(&source, &dir, weights, kv, 64), &Silent).unwrap();
+        let dir = home.path().join(format!("{}-{zero_points}-{}", weights.name(), kv.name()));
+        let options = Options { zero_points, ..options(&source, &dir, weights, kv, 64) };
+        let manifest = import::import(&options, &Silent).unwrap();
         let found = distance(&logits(&dir, &manifest, &tokens), &wanted);
         assert!(found < bound, "{} {}: {found}", weights.name(), kv.name());
         assert!(found > 0.0, "{} {} is not another package", weights.name(), kv.name());

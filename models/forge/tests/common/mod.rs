@@ -38,6 +38,7 @@ pub fn options(destination: &Path, weights: Weights, kv: KvType, block: usize) -
         weights,
         kv,
         block,
+        zero_points: false,
         name: None,
         licence: None,
         context: Some(2048),
