@@ -106,7 +106,7 @@ pub fn calibrate(
     for (n, text) in tokens.chunks(limits::SAMPLE_CHUNK_TOKENS - 1).enumerate() {
         let window: Vec<u32> =
             first_token.filter(|_| n % 2 == 0).into_iter().chain(text.iter().copied()).collect();
-        model.reset()?;
+        model.reset(window.len())?;
         let step = model.step(&window, &[0])?;
         for (sum, tap) in sums.iter_mut().zip(&step.taps) {
             sum.resize(tap.len(), 0.0);

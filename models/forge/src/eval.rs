@@ -101,7 +101,7 @@ pub(crate) fn perplexity(
     progress.begin("perplexity", (all.len() * windows.tokens) as u64);
     let mut nats = 0.0;
     for window in &all {
-        model.reset()?;
+        model.reset(window.len())?;
         // The last token predicts nothing that is known.
         let inputs = &window[..window.len() - 1];
         for (n, chunk) in inputs.chunks(limits::EVAL_ROWS).enumerate() {

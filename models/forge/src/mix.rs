@@ -71,7 +71,7 @@ pub fn choose(
         let mut logits = Vec::new();
         for window in tokens.chunks(context).take(WINDOWS) {
             let rows: Vec<usize> = (0..window.len()).step_by(ROW_STEP).collect();
-            model.reset()?;
+            model.reset(window.len())?;
             logits.extend(model.step(window, &rows)?.logits);
         }
         progress.advance(1);

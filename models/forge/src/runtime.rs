@@ -83,18 +83,21 @@ impl Model {
         let session = open_session(&environment, graph)
             .map_err(|e| Error::Runtime(format!("ONNX Runtime refuses `{}`: {e}", graph.display())))?;
         let mut model = Self { session, shape, kv, vocabulary, taps, past: Vec::new(), past_len: 0 };
-        model.reset()?;
+        model.reset(0)?;
         Ok(model)
     }
 
-    /// Forgets the sequence.
-    pub fn reset(&mut self) -> Result<()> {
+    /// Begins a sequence of at most `tokens`.
+    pub fn reset(&mut self, tokens: usize) -> Result<()> {
         let kind = match self.kv {
             KvType::F32 => TensorElementType::Float32,
             KvType::F16 => TensorElementType::Float16,
             KvType::Int8 => TensorElementType::Int8,
         };
-        let shape = [1, self.shape.heads, 0, self.shape.head_width];
+        // ONNX Runtime runs float16 caches through casts, and gives the present the memory of
+        // the past's cast: both must have one size. The others grow as they are fed.
+        let room = if self.kv == KvType::F16 { tokens } else { 0 };
+        let shape = [1, self.shape.heads, room, self.shape.head_width];
         let empty = |_| DynTensor::new(&Allocator::default(), kind, shape).map(DynTensor::into_dyn);
         self.past = (0..2 * self.shape.layers).map(empty).collect::<ort::Result<_>>().map_err(failed)?;
         self.past_len = 0;

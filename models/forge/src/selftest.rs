@@ -54,7 +54,7 @@ pub fn make(
 
 /// Greedy continuation; `None` when the model ends it early or its logits are no numbers.
 fn run(model: &mut Model, prompt: Vec<u32>, eos: &[u32]) -> Result<Option<(f32, SelfTest)>> {
-    model.reset()?;
+    model.reset(prompt.len() + TOKENS)?;
     let mut logits = model.step(&prompt, &[prompt.len() - 1])?.logits;
     let mut tokens = Vec::new();
     let mut first_logit = 0.0;

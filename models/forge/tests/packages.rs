@@ -42,6 +42,7 @@ fn logits(dir: &Path, manifest: &Manifest, tokens: &[u32]) -> Vec<f32> {
     let graph = dir.join("model.onnx");
     let kv = manifest.variants[0].kv;
     let mut model = Model::open(&graph, manifest.cache, kv, manifest.vocabulary, Vec::new()).unwrap();
+    model.reset(tokens.len()).unwrap();
     // Two steps, so that the second reads the cache.
     let (first, second) = tokens.split_at(tokens.len() / 2);
     let mut logits = Vec::new();
