@@ -60,7 +60,8 @@ fn demo() -> PathBuf {
 }
 
 fn read(path: &Path) -> Vec<u8> {
-    fs::read(path).unwrap_or_else(|error| panic!("{}: {error}. Run `make runtime model` first", path.display()))
+    fs::read(path)
+        .unwrap_or_else(|error| panic!("{}: {error}. Run `make runtime model` first", path.display()))
 }
 
 /// The demo package with `name`'s template and tokens in place of its own.

@@ -17,7 +17,7 @@ use matrix::Shape;
 
 use crate::{
     Result,
-    arch::{Decoder, Layer, Matrix, Site},
+    arch::{Decoder, Layer, Site},
     gguf::Gguf,
     onnx::{
         Attribute::{Float, Int, Text},
@@ -26,9 +26,9 @@ use crate::{
         Element, GraphBuilder, Region,
     },
     progress::Progress,
-    quant::{Code, Encoding, RowLayout},
+    quant::Encoding,
     recipe::{Cache, Recipe},
-    weights::{self, Stored},
+    weights::Stored,
 };
 
 /// File name of the graph.
@@ -108,7 +108,7 @@ struct Writer<'a> {
     graph: GraphBuilder,
 }
 
-impl<'a> Writer<'a> {
+impl Writer<'_> {
     fn declare(&mut self) {
         let decoder = self.plan.decoder;
         let cache = match self.plan.cache {
