@@ -1,7 +1,7 @@
 //! Which matrices of a mixed package get 8 bits.
 //!
 //! Tables always do: 4 bits there cost a small model dearly, 8 cost nothing. Of the layers'
-//! weights at most a [third](EIGHT_BIT_SHARE) does, chosen by measurement: the matrices are
+//! weights at most a third (`EIGHT_BIT_SHARE`) does, chosen by measurement: the matrices are
 //! grouped by kind and by depth; each group in turn is put to 4 bits while all others keep
 //! 8, and its harm is how far that moves the predicted distributions (Kullback-Leibler, in
 //! nats) at some positions of the sample. The groups with the most harm per weight keep

@@ -3,7 +3,7 @@
 //!
 //! Byte-pair models over bytes (`tokenizer.ggml.model` = `gpt2`) only. What GGUF does not
 //! carry is how text is cut before merging; it names it in `tokenizer.ggml.pre`, and
-//! [`pretokenizer`](self::pretokenizer) knows the cuts of the names that were checked.
+//! `pretokenizer` knows the cuts of the names that were checked.
 //! An unknown name is refused: another cut would quietly give other tokens.
 
 use std::collections::HashMap;
