@@ -7,7 +7,7 @@ use std::{
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::{door::Shared, reply::Frame};
+use super::{reply::Frame, shared::Shared};
 use crate::{
     domain::{ClientId, Deadline, Delta, Error, ErrorKind, Outcome, Result},
     engine::{Cancel, CancelFlag, Job},

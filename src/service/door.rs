@@ -1,47 +1,29 @@
 //! Intake: from a well-formed request to a place in the queue, or to the reason why not.
 
 use std::{
-    collections::HashMap,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
+    sync::{Arc, PoisonError, atomic::Ordering},
     time::Duration,
 };
 
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
     Answer, Input, Request,
     answer::Hold,
     reply::{Frame, Kind},
+    shared::Shared,
 };
 use crate::{
     domain::{Clock, Deadline, Error, ErrorKind, Lane, Result, limits},
     engine::{CancelFlag, EngineState, Job, Model},
     observe::Metrics,
-    scheduler::{FairQueue, Full},
+    scheduler::Full,
 };
 
 /// Handle of the service; clones are the same service.
 #[derive(Clone)]
 pub struct Service {
     pub(super) shared: Arc<Shared>,
-}
-
-pub(super) struct Shared {
-    pub(super) engine: watch::Receiver<EngineState>,
-    /// Held for moments only, never across an await.
-    pub(super) queue: Mutex<FairQueue<Job>>,
-    pub(super) queued: Notify,
-    /// Every admitted request that has not ended; the flag reaches it wherever it is.
-    pub(super) running: Mutex<HashMap<u64, CancelFlag>>,
-    pub(super) one_ended: Notify,
-    pub(super) next_number: AtomicU64,
-    pub(super) draining: AtomicBool,
-    pub(super) answer_tokens: usize,
-    pub(super) metrics: Arc<Metrics>,
-    pub(super) clock: Arc<dyn Clock>,
 }
 
 impl Service {
@@ -52,20 +34,7 @@ impl Service {
         metrics: Arc<Metrics>,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        Self {
-            shared: Arc::new(Shared {
-                engine,
-                queue: Mutex::default(),
-                queued: Notify::new(),
-                running: Mutex::default(),
-                one_ended: Notify::new(),
-                next_number: AtomicU64::new(0),
-                draining: AtomicBool::new(false),
-                answer_tokens,
-                metrics,
-                clock,
-            }),
-        }
+        Self { shared: Arc::new(Shared::new(engine, answer_tokens, metrics, clock)) }
     }
 
     /// Admits a request, or says at once why not.

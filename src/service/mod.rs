@@ -13,6 +13,7 @@ mod input;
 mod life;
 pub mod reply;
 mod request;
+mod shared;
 pub mod status;
 
 pub use answer::Answer;

@@ -14,7 +14,6 @@ use crate::{
     arch::{Decoder, Site},
     gguf::{Gguf, Tensor},
     graph::{self, Importance, Plan, Store, tap_name},
-    import::cache_shape,
     limits,
     progress::Progress,
     quant::Code,
@@ -92,7 +91,7 @@ pub fn calibrate(
     graph::write_shared(&plan, store, &graph, progress)?;
     let sites: Vec<Site> = decoder.matrices().map(|(site, _)| site).chain([Site::Output]).collect();
     let names = sites.iter().map(|site| tap_name(*site)).collect();
-    let shape = cache_shape(decoder);
+    let shape = decoder.cache_shape();
     let mut model = Model::open(&graph, shape, KvType::F32, decoder.vocabulary, names)?;
 
     progress.begin("calibration", tokens.len() as u64);

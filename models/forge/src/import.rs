@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use outpost::model::{CacheShape, FORMAT, KvType, MANIFEST_FILE, Manifest, Requires, Source, Variant};
+use outpost::model::{FORMAT, KvType, MANIFEST_FILE, Manifest, Requires, Source, Variant};
 
 use crate::{
     Error, Result,
@@ -75,7 +75,7 @@ pub fn import(options: &Options, progress: &dyn Progress) -> Result<Manifest> {
     }
 
     progress.begin("self-test", 1);
-    let shape = cache_shape(&decoder);
+    let shape = decoder.cache_shape();
     let graph = staging.dir().join(GRAPH_FILE);
     let mut model = runtime::Model::open(&graph, shape, cache.kind(), decoder.vocabulary, Vec::new())?;
     let self_test = selftest::make(&mut model, &tokenizer.model, &tokenizer.eos, context)?;
@@ -151,11 +151,6 @@ fn choose(
         KvType::Int8 => seen.cache,
     };
     Ok((recipe, cache, Some(seen.importance).filter(|_| weighs)))
-}
-
-/// Shape of the KV cache.
-pub fn cache_shape(decoder: &Decoder) -> CacheShape {
-    CacheShape { layers: decoder.layers.len(), heads: decoder.kv_heads, head_width: decoder.head_width }
 }
 
 fn package_name(options: &Options) -> Result<String> {

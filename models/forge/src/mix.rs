@@ -21,7 +21,6 @@ use crate::{
     arch::{Decoder, Site},
     gguf::Gguf,
     graph::{self, Importance, Plan, Store},
-    import::cache_shape,
     limits,
     progress::{Progress, Silent},
     quant::Code,
@@ -66,7 +65,7 @@ pub fn choose(
         let plan = Plan { gguf, decoder, recipe: &recipe, cache, context, importance, taps: false };
         let path = dir.join(name);
         graph::write_shared(&plan, store, &path, &Silent)?;
-        let shape = cache_shape(decoder);
+        let shape = decoder.cache_shape();
         let mut model = Model::open(&path, shape, KvType::F32, decoder.vocabulary, Vec::new())?;
         let mut logits = Vec::new();
         for window in tokens.chunks(context).take(WINDOWS) {

@@ -9,6 +9,8 @@
 mod llama;
 mod names;
 
+use outpost::model::CacheShape;
+
 use crate::{
     Error, Result,
     gguf::{Gguf, Tensor},
@@ -135,6 +137,11 @@ impl std::fmt::Display for Site {
 }
 
 impl Decoder {
+    /// Shape of its KV cache.
+    pub fn cache_shape(&self) -> CacheShape {
+        CacheShape { layers: self.layers.len(), heads: self.kv_heads, head_width: self.head_width }
+    }
+
     /// Every matrix of the layers, first to last. Tables are not among them.
     pub fn matrices(&self) -> impl Iterator<Item = (Site, &Matrix)> {
         self.layers.iter().enumerate().flat_map(|(i, layer)| {

@@ -1,0 +1,60 @@
+//! What the door, the dispatcher and every answer share.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64},
+    },
+};
+
+use tokio::sync::{Notify, watch};
+
+use crate::{
+    domain::Clock,
+    engine::{CancelFlag, EngineState, Job},
+    observe::Metrics,
+    scheduler::FairQueue,
+};
+
+pub(super) struct Shared {
+    pub(super) engine: watch::Receiver<EngineState>,
+    /// Held for moments only, never across an await.
+    pub(super) queue: Mutex<FairQueue<Job>>,
+    /// Something was put into the queue.
+    pub(super) queued: Notify,
+    /// Every admitted request that has not ended; the flag reaches it wherever it is.
+    pub(super) running: Mutex<HashMap<u64, CancelFlag>>,
+    /// Something was taken out of `running`.
+    pub(super) one_ended: Notify,
+    /// Key of the next entry of `running`.
+    pub(super) next_number: AtomicU64,
+    /// Intake is closed.
+    pub(super) draining: AtomicBool,
+    /// Length of an answer when the request does not say, tokens.
+    pub(super) answer_tokens: usize,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) clock: Arc<dyn Clock>,
+}
+
+impl Shared {
+    pub(super) fn new(
+        engine: watch::Receiver<EngineState>,
+        answer_tokens: usize,
+        metrics: Arc<Metrics>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self {
+            engine,
+            queue: Mutex::default(),
+            queued: Notify::new(),
+            running: Mutex::default(),
+            one_ended: Notify::new(),
+            next_number: AtomicU64::new(0),
+            draining: AtomicBool::new(false),
+            answer_tokens,
+            metrics,
+            clock,
+        }
+    }
+}
