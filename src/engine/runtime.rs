@@ -73,7 +73,7 @@ impl fmt::Display for RuntimeError {
         write!(
             f,
             "Needed: libonnxruntime.so 1.{RUNTIME_MINOR_MIN} or newer for {}. It is inside the PyPI package \
-             `onnxruntime`, or in Debian's `libonnxruntime*`; then set `runtime.onnxruntime` to its path",
+             `onnxruntime`, or in Debian's `libonnxruntime*`; then set ORT_DYLIB_PATH or `runtime.onnxruntime` to its path",
             std::env::consts::ARCH
         )
     }
@@ -89,6 +89,12 @@ pub fn load_runtime(
     package_dir: Option<&Path>,
 ) -> Result<RuntimeInfo, RuntimeError> {
     load(configured, package_dir).map(|r| r.info.clone())
+}
+
+/// ONNX Runtime's environment, once [`load_runtime`] has succeeded. A process has one; the
+/// forge runs sessions of its own in it.
+pub fn environment() -> Option<Environment> {
+    loaded().map(|runtime| runtime.environment.clone())
 }
 
 static LOADED: Mutex<Option<Arc<Runtime>>> = Mutex::new(None);

@@ -4,11 +4,7 @@
 //! step: right for checking, too slow for serving. The daemon's engine binds the cache in
 //! place; both must give the same tokens, which makes one the check of the other.
 
-use std::{
-    borrow::Cow,
-    path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
-};
+use std::{borrow::Cow, path::Path};
 
 use ort::{
     environment::Environment,
@@ -16,39 +12,21 @@ use ort::{
     session::{Session, SessionInputValue},
     value::{DynTensor, DynValue, Tensor, TensorElementType},
 };
-use outpost::model::{CacheShape, KvType};
+use outpost::{
+    engine,
+    model::{CacheShape, KvType},
+};
 
 use crate::{Error, Result};
 
-/// Where the library is looked for, after `--runtime` and `ORT_DYLIB_PATH`.
-const PLACES: [&str; 3] = ["/usr/lib/outpost/libonnxruntime.so", "libonnxruntime.so", "libonnxruntime.so.1"];
-
-static ENVIRONMENT: Mutex<Option<Environment>> = Mutex::new(None);
-
 /// Loads ONNX Runtime, once per process; `configured` alone if given.
 pub fn load(configured: Option<&Path>) -> Result<()> {
-    environment(configured).map(|_| ())
+    engine::load_runtime(configured, None).map(|_| ()).map_err(|e| Error::Runtime(e.to_string()))
 }
 
-fn environment(configured: Option<&Path>) -> Result<Environment> {
-    let mut loaded = ENVIRONMENT.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(environment) = &*loaded {
-        return Ok(environment.clone());
-    }
-    let places = configured.map_or_else(|| PLACES.map(PathBuf::from).to_vec(), |path| vec![path.to_owned()]);
-    let mut tried = Vec::new();
-    for place in places {
-        match ort::init_from(&place).map_err(|e| e.to_string()).and_then(|builder| {
-            builder.with_name("outpost-forge").with_telemetry(false).build().map_err(|e| e.to_string())
-        }) {
-            Ok(environment) => return Ok(loaded.insert(environment).clone()),
-            Err(reason) => tried.push(format!("  {}: {reason}", place.display())),
-        }
-    }
-    let tried = tried.join("\n");
-    let advice =
-        "It is inside the PyPI package `onnxruntime`; give its path with --runtime or ORT_DYLIB_PATH";
-    Err(Error::Runtime(format!("ONNX Runtime cannot be loaded. Tried:\n{tried}\n{advice}")))
+fn environment() -> Result<Environment> {
+    load(None)?;
+    engine::environment().ok_or_else(|| Error::Bug("the library was loaded just now".into()))
 }
 
 /// A loaded graph and the cache of one sequence.
@@ -79,7 +57,7 @@ impl Model {
         vocabulary: usize,
         taps: Vec<String>,
     ) -> Result<Self> {
-        let environment = environment(None)?;
+        let environment = environment()?;
         let session = open_session(&environment, graph)
             .map_err(|e| Error::Runtime(format!("ONNX Runtime refuses `{}`: {e}", graph.display())))?;
         let mut model = Self { session, shape, kv, vocabulary, taps, past: Vec::new(), past_len: 0 };
