@@ -28,6 +28,9 @@ fn cross_checks(c: &Config) -> Vec<(&'static str, String)> {
     range("service.answer_tokens", c.service.answer_tokens, 1, 1 << 20);
     range("service.stop_grace_s", c.service.stop_grace_s, 0, 600);
 
+    if !(0.0..=2.0).contains(&c.service.temperature) {
+        wrong.push(("service.temperature", format!("is {}, expected 0 to 2", c.service.temperature)));
+    }
     if c.model.providers.is_empty() {
         wrong.push(("model.providers", "is empty, expected at least one, such as `cpu`".into()));
     }

@@ -107,6 +107,8 @@ settings! {
     service: Service {
         /// Tokens of an answer when the request does not say.
         answer_tokens: usize = 1024;
+        /// Temperature when the request does not say, 0 to 2. Small quantised models wander at OpenAI's 1.
+        temperature: f32 = 0.7;
         /// Seconds that running answers get to finish after SIGTERM.
         stop_grace_s: usize = 20;
     }

@@ -96,6 +96,21 @@ impl Setting for usize {
     }
 }
 
+impl Setting for f32 {
+    fn from_toml(value: &Value) -> Result<Self, String> {
+        match value {
+            Value::Float(x) => Ok(*x as Self),
+            Value::Integer(n) => Ok(*n as Self),
+            other => Err(format!("is {}, expected a number", kind(other))),
+        }
+    }
+
+    fn to_toml(&self) -> Value {
+        // Through decimal digits: 0.7 is to be shown as 0.7, not as the double nearest to its f32.
+        Value::Float(self.to_string().parse().unwrap_or(f64::from(*self)))
+    }
+}
+
 impl Setting for Vec<String> {
     fn from_toml(value: &Value) -> Result<Self, String> {
         let list = value.as_array().ok_or_else(|| format!("is {}, expected a list of texts", kind(value)))?;

@@ -45,8 +45,8 @@ impl Default for Sampling {
 pub struct GenerationOptions {
     /// How each token is chosen.
     pub sampling: Sampling,
-    /// Most tokens of the answer; `None`: as many as the context has room for.
-    pub tokens_max: Option<usize>,
+    /// Most tokens of the answer; the context may have room for fewer.
+    pub tokens_max: usize,
     /// Texts that end the answer; none of them is part of it.
     pub stop: Vec<String>,
     /// Report the log-probability of each token and of this many alternatives.

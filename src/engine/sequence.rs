@@ -62,7 +62,7 @@ impl Sequence {
                 held: VecDeque::new(),
             },
             generated: 0,
-            tokens_max: job.options.tokens_max.unwrap_or(room).min(room),
+            tokens_max: job.options.tokens_max.min(room),
             pending: Delta::default(),
             started: now,
             first_token: None,

@@ -8,7 +8,7 @@ use std::{
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
-    Answer, Input, Request,
+    Answer, Defaults, Input, Request,
     answer::Hold,
     reply::{Frame, Kind},
     shared::Shared,
@@ -27,14 +27,14 @@ pub struct Service {
 }
 
 impl Service {
-    /// `answer_tokens`: length of an answer when the request does not say.
+    /// `defaults`: what holds when a request does not say.
     pub fn new(
         engine: watch::Receiver<EngineState>,
-        answer_tokens: usize,
+        defaults: Defaults,
         metrics: Arc<Metrics>,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        Self { shared: Arc::new(Shared::new(engine, answer_tokens, metrics, clock)) }
+        Self { shared: Arc::new(Shared::new(engine, defaults, metrics, clock)) }
     }
 
     /// Admits a request, or says at once why not.
@@ -118,11 +118,10 @@ impl Service {
     ) -> Result<Answer> {
         let s = &self.shared;
         let mut options = request.options;
-        let asked = options.tokens_max.unwrap_or(s.answer_tokens);
         let answer_tokens = model
-            .answer_room(prompt.len(), asked)
+            .answer_room(prompt.len(), options.tokens_max)
             .map_err(|e| Error { param: Some(request.input.field().into()), ..e })?;
-        options.tokens_max = Some(answer_tokens);
+        options.tokens_max = answer_tokens;
         let cost = (prompt.len() + answer_tokens) as u64;
 
         let cancel = CancelFlag::default();
@@ -176,6 +175,11 @@ impl Service {
     /// Where the engine is in its life.
     pub fn engine_state(&self) -> EngineState {
         self.shared.engine.borrow().clone()
+    }
+
+    /// What holds when a request does not say.
+    pub fn defaults(&self) -> Defaults {
+        self.shared.defaults
     }
 
     /// The counters.

@@ -19,4 +19,4 @@ pub mod status;
 pub use answer::Answer;
 pub use door::Service;
 pub use input::Input;
-pub use request::{Envelope, Request};
+pub use request::{Defaults, Envelope, Request};

@@ -45,6 +45,17 @@ pub struct Envelope {
     pub id: Option<RequestId>,
     /// Lane when the body names none.
     pub lane: Lane,
+    /// What else holds when the body is silent.
+    pub defaults: Defaults,
+}
+
+/// What the operator wants when a request does not say.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Defaults {
+    /// Most tokens of an answer.
+    pub answer_tokens: usize,
+    /// Temperature of sampling.
+    pub temperature: f32,
 }
 
 impl Request {
@@ -106,7 +117,7 @@ fn assemble(
         model: common.model.clone().filter(|m| !matches!(m.as_str(), "" | "auto" | "local")),
         stream: common.stream.unwrap_or(false),
         include_usage: common.stream_options.as_ref().and_then(|o| o.include_usage).unwrap_or(false),
-        options: options(&common, logprobs)?,
+        options: options(&common, logprobs, envelope.defaults)?,
         input,
     })
 }
@@ -114,12 +125,12 @@ fn assemble(
 /// Smallest `top_p`: 0 would leave no token to choose from.
 const TOP_P_MIN: f32 = 1e-6;
 
-fn options(c: &CommonBody, logprobs: Option<usize>) -> Result<GenerationOptions> {
+fn options(c: &CommonBody, logprobs: Option<usize>, defaults: Defaults) -> Result<GenerationOptions> {
     at_least_one("max_tokens", c.max_tokens)?;
     let d = Sampling::default();
     Ok(GenerationOptions {
         sampling: Sampling {
-            temperature: within("temperature", c.temperature, d.temperature, 0.0, 2.0)?,
+            temperature: within("temperature", c.temperature, defaults.temperature, 0.0, 2.0)?,
             // 0 and -1 are common spellings of "off"; the type already refuses negatives.
             top_k: c.top_k.filter(|k| *k > 0),
             top_p: within("top_p", c.top_p, d.top_p, TOP_P_MIN, 1.0)?,
@@ -136,7 +147,7 @@ fn options(c: &CommonBody, logprobs: Option<usize>) -> Result<GenerationOptions>
             logit_bias: logit_bias(c)?,
             seed: c.seed.map(i64::cast_unsigned),
         },
-        tokens_max: c.max_tokens,
+        tokens_max: c.max_tokens.unwrap_or(defaults.answer_tokens),
         stop: stop_strings(c.stop.as_ref())?,
         logprobs,
         ignore_eos: c.ignore_eos.unwrap_or(false),
@@ -261,7 +272,8 @@ mod tests {
     use super::*;
 
     fn envelope() -> Envelope {
-        Envelope { client: ClientId::new("uid-0").unwrap(), id: None, lane: Lane::Interactive }
+        let defaults = Defaults { answer_tokens: 99, temperature: 0.7 };
+        Envelope { client: ClientId::new("uid-0").unwrap(), id: None, lane: Lane::Interactive, defaults }
     }
 
     fn chat(extra: Value) -> Result<Request> {
@@ -271,9 +283,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_said_is_openais_default() {
+    fn what_is_not_said_is_the_operators_default_and_else_openais() {
         let request = chat(json!({})).unwrap();
-        assert_eq!(request.options, GenerationOptions::default());
+        let sampling = Sampling { temperature: 0.7, ..Sampling::default() };
+        let options = GenerationOptions { sampling, tokens_max: 99, ..GenerationOptions::default() };
+        assert_eq!(request.options, options);
         assert_eq!((request.stream, request.lane, request.model), (false, Lane::Interactive, None));
     }
 
@@ -288,7 +302,7 @@ mod tests {
         .unwrap();
         assert_eq!(request.id.as_str(), "x-1");
         assert_eq!((request.lane, request.deadline), (Lane::Batch, Some(Duration::from_millis(250))));
-        assert_eq!(request.options.tokens_max, Some(7));
+        assert_eq!(request.options.tokens_max, 7);
         assert_eq!(request.options.stop, ["a", "b"]);
         assert_eq!(request.options.logprobs, Some(3));
         let sampling = &request.options.sampling;

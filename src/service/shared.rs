@@ -10,6 +10,7 @@ use std::{
 
 use tokio::sync::{Notify, watch};
 
+use super::Defaults;
 use crate::{
     domain::Clock,
     engine::{CancelFlag, EngineState, Job},
@@ -31,8 +32,8 @@ pub(super) struct Shared {
     pub(super) next_number: AtomicU64,
     /// Intake is closed.
     pub(super) draining: AtomicBool,
-    /// Length of an answer when the request does not say, tokens.
-    pub(super) answer_tokens: usize,
+    /// What holds when a request does not say.
+    pub(super) defaults: Defaults,
     pub(super) metrics: Arc<Metrics>,
     pub(super) clock: Arc<dyn Clock>,
 }
@@ -40,7 +41,7 @@ pub(super) struct Shared {
 impl Shared {
     pub(super) fn new(
         engine: watch::Receiver<EngineState>,
-        answer_tokens: usize,
+        defaults: Defaults,
         metrics: Arc<Metrics>,
         clock: Arc<dyn Clock>,
     ) -> Self {
@@ -52,7 +53,7 @@ impl Shared {
             one_ended: Notify::new(),
             next_number: AtomicU64::new(0),
             draining: AtomicBool::new(false),
-            answer_tokens,
+            defaults,
             metrics,
             clock,
         }

@@ -15,7 +15,7 @@ use crate::{
     engine::{Engine, EngineOptions, EngineState, EngineStats},
     host,
     observe::Metrics,
-    service::{Service, status::Identity},
+    service::{Defaults, Service, status::Identity},
     transport::http::{self, App, Listener, Token},
 };
 
@@ -50,7 +50,7 @@ async fn serve(config: &Config) -> Result<(), StartError> {
     let (engine, state, stats) = start_engine(config, &clock)?;
     let service = Service::new(
         state.clone(),
-        config.service.answer_tokens,
+        Defaults { answer_tokens: config.service.answer_tokens, temperature: config.service.temperature },
         Arc::new(Metrics::default()),
         Arc::clone(&clock),
     );

@@ -43,8 +43,12 @@ async fn complete(
     request: Request,
     read: fn(&[u8], Envelope) -> Result<service::Request>,
 ) -> Result<Response, Failure> {
-    let envelope =
-        Envelope { client: peer.client(), id: given_id(request.headers())?, lane: Lane::Interactive };
+    let envelope = Envelope {
+        client: peer.client(),
+        id: given_id(request.headers())?,
+        lane: Lane::Interactive,
+        defaults: app.service.defaults(),
+    };
     let expects_continue = request.headers().contains_key("expect");
     let bytes = body::read(request.into_body(), expects_continue).await.inspect_err(|e| app.refused(e))?;
     let request = read(&bytes, envelope).inspect_err(|e| app.refused(e))?;
