@@ -10,7 +10,7 @@ CACHE := .cache
 RUNTIME := $(CACHE)/onnxruntime/libonnxruntime.so
 GGUF := $(CACHE)/gguf/SmolLM2-135M-Instruct.Q4_1.gguf
 MODEL := $(CACHE)/models/smollm2-135m-instruct
-VENV := $(CACHE)/venv
+CLIENTS := $(CACHE)/clients
 export ORT_DYLIB_PATH := $(CURDIR)/$(RUNTIME)
 
 .PHONY: all build demo test check bench bench-peers runtime model advisories fmt clean-cache
@@ -35,12 +35,15 @@ $(MODEL)/outpost-model.toml: $(GGUF) $(RUNTIME)
 demo: runtime model build
 	models/demo.sh $(MODEL)
 
-$(VENV)/ready: tests/python/requirements.txt
-	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --require-hashes --requirement $<
-	touch $@
+# Into a folder of its own: Debian's python3 has no `venv` unless one installs it, and lets
+# nobody install into the system. The wrapper is the interpreter that finds the folder.
+$(CLIENTS)/python: tests/python/requirements.txt
+	rm -rf $(CLIENTS)
+	$(PYTHON) -m pip install --quiet --no-warn-conflicts --root-user-action ignore --require-hashes --requirement $< --target $(CLIENTS)/packages
+	printf '#!/bin/sh\nPYTHONPATH=%s exec %s "$$@"\n' "$(CURDIR)/$(CLIENTS)/packages" "$(PYTHON)" >$@
+	chmod +x $@
 
-test: runtime model $(VENV)/ready
+test: runtime model $(CLIENTS)/python
 	$(CARGO) test --locked --workspace
 
 check: $(CACHE)/bin/cargo-deny

@@ -11,7 +11,7 @@ use crate::harness::Daemon;
 fn the_official_openai_client_is_content() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let python = std::env::var_os("OUTPOST_TEST_PYTHON")
-        .map_or_else(|| root.join(".cache/venv/bin/python"), PathBuf::from);
+        .map_or_else(|| root.join(".cache/clients/python"), PathBuf::from);
     assert!(
         python.exists(),
         "{} is not there: run `make test`, or set OUTPOST_TEST_PYTHON to an interpreter with \
