@@ -34,11 +34,6 @@ fn text(status: &Value) -> String {
         (!parts.is_empty()).then(|| parts.join(", "))
     };
     let say = |pointer: &str, unit: &str| at(pointer).map(|v| format!("{v} {unit}"));
-    // Before the first request there is nothing to tell.
-    let speed = |pointer: &str, of: &str| {
-        let rate = status.pointer(pointer).and_then(Value::as_f64).filter(|r| *r > 0.0)?;
-        Some(format!("{rate} tokens/s {of}"))
-    };
     let queued: u64 =
         status["queued"].as_object().map_or(0, |lanes| lanes.values().filter_map(Value::as_u64).sum());
     let rows = [
@@ -65,8 +60,8 @@ fn text(status: &Value) -> String {
         (
             "speed",
             join([
-                speed("/engine/prefill_tokens_per_s", "prefill"),
-                speed("/engine/decode_tokens_per_s", "decode"),
+                speed(status, "/engine/prefill_tokens_per_s", "prefill"),
+                speed(status, "/engine/decode_tokens_per_s", "decode"),
                 None,
             ]),
         ),
@@ -91,6 +86,12 @@ fn text(status: &Value) -> String {
     ];
     let lines = rows.into_iter().filter_map(|(name, value)| Some(format!("{name:<9} {}", value?)));
     lines.collect::<Vec<_>>().join("\n")
+}
+
+/// Nothing before the first request.
+fn speed(status: &Value, pointer: &str, of: &str) -> Option<String> {
+    let rate = status.pointer(pointer).and_then(Value::as_f64).filter(|r| *r > 0.0)?;
+    Some(format!("{rate} tokens/s {of}"))
 }
 
 #[cfg(test)]

@@ -92,7 +92,7 @@ pub(super) fn load(
         threads: options.threads,
         cache_bytes: graph.cache_bytes(),
         tokenizer,
-        template: Some(template),
+        template,
         load_time: clock.boot().since(started),
         manifest: package.manifest,
         dir: package.dir,

@@ -26,8 +26,8 @@ use tokio::sync::{mpsc, watch};
 pub use graph::{Graph, GraphError, GraphOptions};
 pub use job::{Cancel, CancelFlag, Command, Job};
 pub use load::{CPU_PROVIDER, EngineOptions, LoadError};
-pub use runtime::{RUNTIME_MINOR_MIN, RuntimeError, RuntimeInfo, environment, load_runtime};
-pub use sample::{argmax, log_probabilities};
+pub use runtime::{RuntimeError, RuntimeInfo, environment, load_runtime};
+pub use sample::argmax;
 pub use state::{EngineState, EngineStats, LoadStage, Model};
 
 use crate::domain::Clock;

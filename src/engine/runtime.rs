@@ -17,7 +17,7 @@ use ort::environment::Environment;
 use super::ffi;
 
 /// Lowest minor version of ONNX Runtime 1.x that offers what the engine calls.
-pub const RUNTIME_MINOR_MIN: u32 = ort::MINOR_VERSION;
+const RUNTIME_MINOR_MIN: u32 = ort::MINOR_VERSION;
 /// Where the packages of a distribution put the library that ships with Outpost.
 const SHIPPED: &str = "/usr/lib/outpost/libonnxruntime.so";
 const SYSTEM: [&str; 2] = ["libonnxruntime.so", "libonnxruntime.so.1"];

@@ -165,7 +165,7 @@ pub fn argmax(logits: &[f32]) -> u32 {
 }
 
 /// Natural log-probabilities before any shaping: of `token`, and of the `top` likeliest.
-pub fn log_probabilities(logits: &[f32], token: u32, top: usize) -> (f32, Vec<(u32, f32)>) {
+pub(super) fn log_probabilities(logits: &[f32], token: u32, top: usize) -> (f32, Vec<(u32, f32)>) {
     let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let sum: f64 = logits.iter().map(|l| f64::from(l - max).exp()).sum();
     let norm = f64::from(max) + sum.ln();

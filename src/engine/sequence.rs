@@ -157,7 +157,7 @@ impl Sequence {
     }
 
     /// Ends the job well.
-    pub(super) fn finish(self, finish: FinishReason, now: BootTime) -> Usage {
+    pub(super) fn finish(self, finish: FinishReason, now: BootTime) {
         let usage = Usage { prompt_tokens: self.job.prompt.len(), completion_tokens: self.generated };
         let first = self.first_token.unwrap_or(now);
         // A caller that is gone has dropped its end; there is nobody to tell.
@@ -168,7 +168,6 @@ impl Sequence {
             time_to_first_token: first.since(self.started),
             decode_time: now.since(first),
         }));
-        usage
     }
 
     /// Ends the job with an error.

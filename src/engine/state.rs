@@ -88,8 +88,8 @@ pub struct Model {
     pub manifest: Manifest,
     /// Text to tokens and back.
     pub tokenizer: Tokenizer,
-    /// Conversation to prompt; absent for models without one.
-    pub template: Option<ChatTemplate>,
+    /// Conversation to prompt.
+    pub template: ChatTemplate,
     /// The variant that runs.
     pub variant: Variant,
     /// The execution provider that runs it.

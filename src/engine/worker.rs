@@ -310,9 +310,7 @@ fn advance(
 
 fn close(sequence: Sequence, end: End, now: crate::domain::BootTime) {
     match end {
-        End::Finished(finish) => {
-            sequence.finish(finish, now);
-        }
+        End::Finished(finish) => sequence.finish(finish, now),
         End::Failed(error) => sequence.fail(error),
     }
 }

@@ -240,13 +240,16 @@ mod tests {
             "{{ '%999999999s' | format('x') | length }}",
             "{{ range(99999999999) | list | length }}",
         ] {
-            let error = render(text).unwrap_err();
-            assert_eq!(
-                (error.kind, error.param.as_deref()),
-                (ErrorKind::InvalidRequest, Some("messages")),
-                "{text}"
-            );
+            assert_stopped(text);
         }
+    }
+
+    /// Rendering ends with an error that the caller can read: this one.
+    fn assert_stopped(text: &str) -> Error {
+        let error = render(text).unwrap_err();
+        let found = (error.kind, error.param.as_deref());
+        assert_eq!(found, (ErrorKind::InvalidRequest, Some("messages")), "{text}");
+        error
     }
 
     #[test]
@@ -268,12 +271,7 @@ mod tests {
             &nest(60_000, 20, "{{ ns.l }}"),
             &nest(99_999, 20, ""),
         ] {
-            let error = render(text).unwrap_err();
-            assert_eq!(
-                (error.kind, error.param.as_deref()),
-                (ErrorKind::InvalidRequest, Some("messages")),
-                "{text}"
-            );
+            assert_stopped(text);
         }
     }
 
@@ -315,12 +313,7 @@ mod tests {
         for text in
             ["{{ messages[0].x.y }}", "{{ nothing() }}", "{{ 1 | nofilter }}", "{{ strftime_now('%Ω') }}"]
         {
-            let error = render(text).unwrap_err();
-            assert_eq!(
-                (error.kind, error.param.as_deref()),
-                (ErrorKind::InvalidRequest, Some("messages")),
-                "{text}"
-            );
+            let error = assert_stopped(text);
             assert!(error.detail.is_some() && !error.public.contains("chat template:"), "{error}");
         }
     }

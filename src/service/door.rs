@@ -88,10 +88,7 @@ impl Service {
     fn encode(&self, request: &Request, model: &Model) -> Result<Vec<u32>> {
         let mut prompt = match &request.input {
             Input::Chat(messages) => {
-                let template = model.template.as_ref().ok_or_else(|| {
-                    Error::invalid("messages", "this model has no chat template; use /v1/completions")
-                })?;
-                let rendered = template.render(messages, None, true, self.shared.clock.wall())?;
+                let rendered = model.template.render(messages, None, true, self.shared.clock.wall())?;
                 model.tokenizer.encode_prompt(&rendered)?
             }
             Input::Text(text) => model.tokenizer.encode_text(text)?,
