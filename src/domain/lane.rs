@@ -28,6 +28,15 @@ impl Lane {
         }
     }
 
+    /// How many of `places` in the queue this lane may help to fill: the more urgent lanes keep a rest.
+    pub const fn share_of(self, places: usize) -> usize {
+        match self {
+            Self::Interactive => places,
+            Self::Normal => places - places / 8,
+            Self::Batch => places - places / 4,
+        }
+    }
+
     /// The name in requests, metrics and logs.
     pub const fn name(self) -> &'static str {
         match self {

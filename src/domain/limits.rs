@@ -26,10 +26,34 @@ pub const CLIENT_ID_BYTES_MAX: usize = 64;
 /// Request id, bytes. Beyond: `invalid_request`.
 pub const REQUEST_ID_BYTES_MAX: usize = 128;
 
-/// Requests that wait for a slot, all lanes together. Beyond: `queue_full`.
-pub const QUEUED_REQUESTS_MAX: usize = 64;
-/// Requests of one client that wait for a slot. Beyond: `queue_full`.
-pub const QUEUED_REQUESTS_PER_CLIENT_MAX: usize = 32;
+/// What `service.queued_max` may be at most. Configuration beyond it is refused.
+pub const QUEUED_REQUESTS_MAX: usize = 4096;
+/// Bodies of all requests that wait for a slot, bytes. Beyond: `queue_full`.
+pub const QUEUED_BYTES_MAX: usize = 16 * 1024 * KIB;
+/// Requests without a final: waiting, running, on their way to the disk. Beyond: `queue_full`.
+pub const LIVE_REQUESTS_MAX: usize = 8192;
+/// Requests that the engine has or is offered, its slots included. Beyond: they wait in the queue.
+pub const RUNNING_MAX: usize = SLOTS_MAX + 4;
+/// Times that a request is started at most. One at which the daemon died each time ends with `internal`.
+pub const RUN_ATTEMPTS_MAX: u32 = 5;
+/// Wait before a final is written again after the disk refused it.
+pub const SETTLE_RETRY: Duration = Duration::from_secs(2);
+/// Progress reports that wait for the transport. Beyond: they are dropped, finals never are.
+pub const NOTICES_IN_FLIGHT_MAX: usize = 256;
+/// A delta goes out over MQTT when it is this old…
+pub const DELTA_COALESCE: Duration = Duration::from_millis(150);
+/// …or has this many tokens.
+pub const DELTA_COALESCE_TOKENS: usize = 16;
+/// Longest that the sweep for passed deadlines sleeps; its timer stands still while the board sleeps.
+pub const EXPIRY_SWEEP: Duration = Duration::from_secs(30);
+/// Key of `supersedes`, bytes. Beyond: `invalid_request`.
+pub const SUPERSEDES_BYTES_MAX: usize = 256;
+/// Data class of a request, bytes. Beyond: `invalid_request`.
+pub const DATA_CLASS_BYTES_MAX: usize = 64;
+/// A reading that the broker sends again is taken for the one that was accepted at most this long ago.
+pub const READING_AGAIN: Duration = Duration::from_mins(10);
+/// Clients whose rate is remembered. Beyond: the fullest allowance is forgotten.
+pub const RATES_MAX: usize = 1024;
 /// Sequences that run at once. Configuration beyond it is refused.
 pub const SLOTS_MAX: usize = 64;
 /// Deltas between engine and a slow reader. Beyond: deltas are merged, none is lost.

@@ -1,5 +1,9 @@
-//! Who is next. Pure data structures; the service owns one and does the waiting.
+//! Which request is next, and whether there is time for it. Pure: time and speed come in.
 
+mod admit;
 mod queue;
+mod rate;
 
-pub use queue::{FairQueue, Full, Ticket};
+pub use admit::{Speed, TooLate, Work, in_time};
+pub use queue::{Bounds, FairQueue, Full, Place, Ticket};
+pub use rate::Bucket;

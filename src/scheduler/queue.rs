@@ -3,11 +3,16 @@
 //! Start-time fair queueing (Goyal, Vin, Cheng 1996, §2): each flow (one client in one
 //! lane) has its own virtual clock that advances by cost ÷ weight, and the entry with the
 //! smallest start tag is next. A client that sends a hundred prompts waits behind its own
-//! prompts, not in front of everybody else's, and the batch lane gets little, never nothing.
+//! prompts, not in front of everybody else's. Waiting counts: what waits keeps its start tag
+//! while virtual time comes nearer, so the batch lane gets little, never nothing.
+//!
+//! A [`Place`] is taken before a request is written to disk, so that what is on disk
+//! always has room here.
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::domain::{ClientId, Lane, limits};
+use super::admit::Work;
+use crate::domain::{ClientId, Lane};
 
 /// Names one waiting entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -20,50 +25,117 @@ pub struct Ticket {
 /// Why there is no room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Full {
-    /// The whole queue.
+    /// The whole queue, or what this lane may take of it.
     Queue,
     /// This client's share of it.
     Client,
+    /// The bytes of all that wait.
+    Bytes,
+}
+
+/// How much may wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// Entries, all lanes together.
+    pub entries: usize,
+    /// Entries of one client, unless it has its own bound.
+    pub per_client: usize,
+    /// Bytes of all entries.
+    pub bytes: usize,
+}
+
+/// Room for one entry; to be used by [`FairQueue::push`] or given back by [`FairQueue::release`].
+#[must_use]
+#[derive(Debug)]
+pub struct Place {
+    client: ClientId,
+    bytes: usize,
 }
 
 struct Entry<T> {
-    client: ClientId,
+    place: Place,
+    work: Work,
     item: T,
 }
 
 /// A bounded queue of `T`.
 pub struct FairQueue<T> {
+    bounds: Bounds,
     entries: BTreeMap<Ticket, Entry<T>>,
     finished: HashMap<(ClientId, Lane), u64>,
     virtual_time: u64,
     next_number: u64,
-}
-
-impl<T> Default for FairQueue<T> {
-    fn default() -> Self {
-        Self { entries: BTreeMap::new(), finished: HashMap::new(), virtual_time: 0, next_number: 0 }
-    }
+    /// Places taken, whether their entries are in yet or not.
+    taken: usize,
+    taken_bytes: usize,
+    taken_by: HashMap<ClientId, usize>,
 }
 
 impl<T> FairQueue<T> {
-    /// Puts `item` in; `cost` is what it takes of the engine, in tokens.
-    pub fn push(&mut self, client: &ClientId, lane: Lane, cost: u64, item: T) -> Result<Ticket, Full> {
-        if self.entries.len() >= limits::QUEUED_REQUESTS_MAX {
+    /// An empty queue.
+    pub fn new(bounds: Bounds) -> Self {
+        Self {
+            bounds,
+            entries: BTreeMap::new(),
+            finished: HashMap::new(),
+            virtual_time: 0,
+            next_number: 0,
+            taken: 0,
+            taken_bytes: 0,
+            taken_by: HashMap::new(),
+        }
+    }
+
+    /// Takes a place; `own_bound` is the client's own, when the operator gave it one.
+    pub fn reserve(
+        &mut self,
+        client: &ClientId,
+        lane: Lane,
+        bytes: usize,
+        own_bound: Option<usize>,
+    ) -> Result<Place, Full> {
+        if self.taken >= lane.share_of(self.bounds.entries) {
             return Err(Full::Queue);
         }
-        if self.entries.values().filter(|e| e.client == *client).count()
-            >= limits::QUEUED_REQUESTS_PER_CLIENT_MAX
-        {
+        if self.taken_by.get(client).copied().unwrap_or(0) >= own_bound.unwrap_or(self.bounds.per_client) {
             return Err(Full::Client);
         }
-        let flow = (client.clone(), lane);
+        if self.taken_bytes.saturating_add(bytes) > self.bounds.bytes {
+            return Err(Full::Bytes);
+        }
+        Ok(self.reserve_anyway(client, bytes))
+    }
+
+    /// Takes a place beyond all bounds: for what was accepted before a restart.
+    pub fn reserve_anyway(&mut self, client: &ClientId, bytes: usize) -> Place {
+        self.taken += 1;
+        self.taken_bytes += bytes;
+        *self.taken_by.entry(client.clone()).or_default() += 1;
+        Place { client: client.clone(), bytes }
+    }
+
+    /// Gives a place back unused.
+    pub fn release(&mut self, place: Place) {
+        self.taken -= 1;
+        self.taken_bytes -= place.bytes;
+        if let Some(n) = self.taken_by.get_mut(&place.client) {
+            *n -= 1;
+            if *n == 0 {
+                self.taken_by.remove(&place.client);
+            }
+        }
+    }
+
+    /// Puts `item` in; `work` is what it takes of the engine.
+    pub fn push(&mut self, place: Place, lane: Lane, work: Work, item: T) -> Ticket {
+        let flow = (place.client.clone(), lane);
         let start = self.finished.get(&flow).copied().unwrap_or(0).max(self.virtual_time);
-        let advance = cost.max(1) * (Lane::Interactive.weight() / lane.weight());
+        let advance = work.tokens().max(1) * (Lane::Interactive.weight() / lane.weight());
         self.finished.insert(flow, start + advance);
         let ticket = Ticket { start, lane, number: self.next_number };
         self.next_number += 1;
-        self.entries.insert(ticket, Entry { client: client.clone(), item });
-        Ok(ticket)
+        self.entries.insert(ticket, Entry { place, work, item });
+        ticket
     }
 
     /// Takes the next one out.
@@ -78,19 +150,47 @@ impl<T> FairQueue<T> {
             let now = self.virtual_time;
             self.finished.retain(|_, finish| *finish > now);
         }
+        self.release(entry.place);
         Some(entry.item)
     }
 
     /// Takes one out that no longer wants to wait.
     pub fn remove(&mut self, ticket: Ticket) -> Option<T> {
-        self.entries.remove(&ticket).map(|e| e.item)
+        let entry = self.entries.remove(&ticket)?;
+        self.release(entry.place);
+        Some(entry.item)
     }
 
     /// Takes everything out.
     pub fn drain(&mut self) -> Vec<T> {
         self.finished.clear();
         self.virtual_time = 0;
-        std::mem::take(&mut self.entries).into_values().map(|e| e.item).collect()
+        let entries = std::mem::take(&mut self.entries);
+        entries
+            .into_values()
+            .map(|entry| {
+                self.release(entry.place);
+                entry.item
+            })
+            .collect()
+    }
+
+    /// Everything that waits, in the order in which it would run if nothing else came.
+    pub fn iter(&self) -> impl Iterator<Item = (Ticket, &T)> {
+        self.entries.iter().map(|(ticket, entry)| (*ticket, &entry.item))
+    }
+
+    /// What runs before `ticket` if nothing else comes: entries and their work.
+    pub fn ahead_of(&self, ticket: Ticket) -> (usize, Work) {
+        let before = self.entries.range(..ticket);
+        before.fold((0, Work::default()), |(n, work), (_, entry)| (n + 1, work + entry.work))
+    }
+
+    /// The same for a request that `client` would push now.
+    pub fn ahead_of_new(&self, client: &ClientId, lane: Lane) -> (usize, Work) {
+        let finished = self.finished.get(&(client.clone(), lane)).copied().unwrap_or(0);
+        let start = finished.max(self.virtual_time);
+        self.ahead_of(Ticket { start, lane, number: self.next_number })
     }
 
     /// Entries that wait in `lane`.
@@ -107,6 +207,11 @@ impl<T> FairQueue<T> {
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
+
+    /// Places that are free for the most urgent lane.
+    pub fn free(&self) -> usize {
+        self.bounds.entries.saturating_sub(self.taken)
+    }
 }
 
 #[cfg(test)]
@@ -115,17 +220,28 @@ mod tests {
 
     use super::*;
 
+    const BOUNDS: Bounds = Bounds { entries: 64, per_client: 32, bytes: 1 << 20 };
+
     fn client(name: &str) -> ClientId {
         ClientId::new(name).unwrap()
     }
 
+    fn work(tokens: u64) -> Work {
+        Work { prompt: 0, answer: tokens }
+    }
+
+    fn put<T>(queue: &mut FairQueue<T>, who: &str, lane: Lane, cost: u64, item: T) -> Result<Ticket, Full> {
+        let place = queue.reserve(&client(who), lane, 10, None)?;
+        Ok(queue.push(place, lane, work(cost), item))
+    }
+
     #[test]
     fn a_client_with_many_prompts_waits_behind_its_own() {
-        let mut queue = FairQueue::default();
+        let mut queue = FairQueue::new(BOUNDS);
         for n in 0..5 {
-            queue.push(&client("greedy"), Lane::Normal, 100, format!("greedy {n}")).unwrap();
+            put(&mut queue, "greedy", Lane::Normal, 100, format!("greedy {n}")).unwrap();
         }
-        queue.push(&client("modest"), Lane::Normal, 100, "modest".into()).unwrap();
+        put(&mut queue, "modest", Lane::Normal, 100, "modest".into()).unwrap();
         assert_eq!(queue.pop().unwrap(), "greedy 0");
         assert_eq!(queue.pop().unwrap(), "modest");
         assert_eq!(queue.pop().unwrap(), "greedy 1");
@@ -133,12 +249,12 @@ mod tests {
 
     #[test]
     fn lanes_share_by_weight_and_batch_is_not_starved() {
-        let mut queue = FairQueue::default();
-        for _ in 0..30 {
-            queue.push(&client("a"), Lane::Interactive, 10, Lane::Interactive).unwrap();
-        }
+        let mut queue = FairQueue::new(BOUNDS);
         for _ in 0..20 {
-            queue.push(&client("b"), Lane::Batch, 10, Lane::Batch).unwrap();
+            put(&mut queue, "b", Lane::Batch, 10, Lane::Batch).unwrap();
+        }
+        for _ in 0..30 {
+            put(&mut queue, "a", Lane::Interactive, 10, Lane::Interactive).unwrap();
         }
         let first: Vec<Lane> = (0..20).map(|_| queue.pop().unwrap()).collect();
         assert_eq!(first[0], Lane::Interactive);
@@ -147,30 +263,47 @@ mod tests {
     }
 
     #[test]
-    fn both_bounds_hold_and_free_up() {
-        let mut queue = FairQueue::default();
-        let (a, b, c) = (client("a"), client("b"), client("c"));
-        let tickets: Vec<_> = (0..limits::QUEUED_REQUESTS_PER_CLIENT_MAX)
-            .map(|_| queue.push(&a, Lane::Normal, 1, ()).unwrap())
-            .collect();
-        assert_eq!(queue.push(&a, Lane::Normal, 1, ()), Err(Full::Client));
-        while queue.push(&b, Lane::Batch, 1, ()).is_ok() {}
-        assert_eq!(queue.len(), limits::QUEUED_REQUESTS_MAX);
-        assert_eq!(queue.push(&c, Lane::Interactive, 1, ()), Err(Full::Queue));
+    fn every_bound_holds_and_frees_up() {
+        let mut queue = FairQueue::new(BOUNDS);
+        let tickets: Vec<_> =
+            (0..32).map(|_| put(&mut queue, "a", Lane::Normal, 1, ()).unwrap()).collect();
+        assert_eq!(put(&mut queue, "a", Lane::Normal, 1, ()), Err(Full::Client));
+        let place = queue.reserve(&client("a"), Lane::Normal, 0, Some(33)).unwrap();
+        assert_eq!(queue.reserve(&client("a"), Lane::Normal, 0, Some(33)).unwrap_err(), Full::Client);
+        queue.release(place);
+
+        while put(&mut queue, "b", Lane::Batch, 1, ()).is_ok() {}
+        assert_eq!(queue.len(), 48, "batch may not take the last quarter");
+        while put(&mut queue, "b", Lane::Normal, 1, ()).is_ok() {}
+        assert_eq!(queue.len(), 56, "normal may not take the last eighth");
+        while put(&mut queue, "c", Lane::Interactive, 1, ()).is_ok() {}
+        assert_eq!((queue.len(), queue.free()), (64, 0));
+        assert_eq!(put(&mut queue, "d", Lane::Interactive, 1, ()), Err(Full::Queue));
         assert!(queue.remove(tickets[3]).is_some());
         assert!(queue.remove(tickets[3]).is_none());
-        assert!(queue.push(&c, Lane::Interactive, 1, ()).is_ok());
+        assert_eq!(queue.reserve(&client("d"), Lane::Interactive, 1 << 20, None).unwrap_err(), Full::Bytes);
+        put(&mut queue, "d", Lane::Interactive, 1, ()).unwrap();
+    }
+
+    #[test]
+    fn what_is_ahead_is_what_runs_before() {
+        let mut queue = FairQueue::new(BOUNDS);
+        let tickets: Vec<_> =
+            (0..6).map(|n| put(&mut queue, ["a", "b"][n % 2], Lane::Normal, 10 + n as u64, n).unwrap()).collect();
+        let last = *tickets.iter().max().unwrap();
+        assert_eq!(queue.ahead_of(last), (5, work(10 + 11 + 12 + 13 + 14)));
+        assert_eq!(queue.ahead_of_new(&client("c"), Lane::Normal).0, 2, "behind the first of each");
     }
 
     proptest! {
         #[test]
-        fn everything_that_went_in_comes_out_once(
+        fn everything_that_went_in_comes_out_once_and_leaves_no_place_taken(
             pushes in prop::collection::vec((0u8..4, 0usize..3, 1u64..5_000, any::<bool>()), 0..200),
         ) {
-            let mut queue = FairQueue::default();
+            let mut queue = FairQueue::new(BOUNDS);
             let (mut inside, mut out) = (0u32, Vec::new());
             for (who, lane, cost, pop) in pushes {
-                if queue.push(&client(&format!("c{who}")), Lane::ALL[lane], cost, inside).is_ok() {
+                if put(&mut queue, &format!("c{who}"), Lane::ALL[lane], cost, inside).is_ok() {
                     inside += 1;
                 }
                 if pop { out.extend(queue.pop()); }
@@ -178,7 +311,8 @@ mod tests {
             while let Some(item) = queue.pop() { out.push(item); }
             out.sort_unstable();
             prop_assert_eq!(out, (0..inside).collect::<Vec<_>>());
-            prop_assert!(queue.finished.is_empty());
+            prop_assert!(queue.finished.is_empty() && queue.taken_by.is_empty());
+            prop_assert_eq!((queue.taken, queue.taken_bytes), (0, 0));
         }
     }
 }

@@ -1,111 +1,141 @@
-//! The caller's end of one request. Dropping it cancels the request within one step.
+//! The caller's end of a synchronous request.
 
-use std::{
-    sync::{Arc, PoisonError},
-    time::Duration,
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, watch};
+
+use super::{
+    Service,
+    live::{Final, Live, Progress, Shown},
+    reply::Frame,
+    shared::lock,
 };
+use crate::domain::{Clock, Deadline, Delta, Error, Outcome, Result};
 
-use tokio::sync::{mpsc, oneshot};
-
-use super::{reply::Frame, shared::Shared};
-use crate::{
-    domain::{ClientId, Deadline, Delta, Error, ErrorKind, Outcome, Result},
-    engine::{Cancel, CancelFlag, Job},
-    scheduler::Ticket,
-};
-
-/// An accepted request on its way to its final.
+/// A request on its way to its final. Dropping it cancels the request within one step of
+/// the engine, unless others wait for it, too.
 pub struct Answer {
     /// What every part of the answer repeats.
     pub frame: Frame,
     deltas: Option<mpsc::Receiver<Delta>>,
-    done: oneshot::Receiver<Result<Outcome>>,
-    deadline: Option<Deadline>,
-    hold: Hold,
+    progress: watch::Receiver<Progress>,
+    _hold: Hold,
 }
 
-/// The request's place in the service; leaving it is what cancels.
-pub(super) struct Hold {
-    pub(super) shared: Arc<Shared>,
-    pub(super) client: ClientId,
-    pub(super) number: u64,
-    pub(super) ticket: Ticket,
-    pub(super) cancel: CancelFlag,
-    pub(super) ended: bool,
+/// One caller's part in a request; leaving it is what cancels.
+struct Hold {
+    service: Service,
+    live: Arc<Live>,
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.service.leave(&self.live);
+    }
 }
 
 impl Answer {
-    pub(super) fn new(
-        frame: Frame,
-        deltas: Option<mpsc::Receiver<Delta>>,
-        done: oneshot::Receiver<Result<Outcome>>,
-        deadline: Option<Deadline>,
-        hold: Hold,
-    ) -> Self {
-        Self { frame, deltas, done, deadline, hold }
+    /// For a request that was prepared for a model and counts this caller already.
+    pub(super) fn new(service: Service, live: Arc<Live>, deltas: Option<mpsc::Receiver<Delta>>) -> Self {
+        let created = service.shared.clock.wall();
+        let frame = lock(&live.prepared)
+            .as_ref()
+            .map(|prepared| prepared.frame(&live.request, created))
+            .expect("a synchronous request is prepared before it is let in");
+        let progress = live.progress.subscribe();
+        Self { frame, deltas, progress, _hold: Hold { service, live } }
     }
 
     /// The next piece, in order; `None` when only the end is left. For requests without
     /// streaming that is at once.
     pub async fn next(&mut self) -> Result<Option<Delta>> {
-        let left = self.time_left()?;
         let Some(deltas) = &mut self.deltas else { return Ok(None) };
-        match tokio::time::timeout(left, deltas.recv()).await {
-            Ok(delta) => Ok(delta),
-            Err(_) => Err(self.expire()),
+        let mut progress = self.progress.clone();
+        let failed = async {
+            match ended(&mut progress).await {
+                Some(ending) if ending.result.is_err() => ending,
+                // The pieces of a good answer are all heard before its end.
+                _ => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            piece = deltas.recv() => Ok(piece),
+            ending = failed => ending.result.as_ref().map(|_| None).map_err(Clone::clone),
         }
     }
 
     /// Waits for the end.
     pub async fn finish(&mut self) -> Result<Outcome> {
-        let left = self.time_left()?;
-        let outcome = match tokio::time::timeout(left, &mut self.done).await {
-            Ok(Ok(outcome)) => outcome,
-            Ok(Err(_)) => Err(Error::internal("the engine died while it wrote this answer")),
-            Err(_) => return Err(self.expire()),
-        };
-        self.hold.ended = true;
-        self.hold.shared.metrics.ended(&outcome);
-        if let Ok(done) = &outcome {
-            tracing::info!(
-                id = %self.frame.id,
-                client = %self.hold.client,
-                prompt_tokens = done.usage.prompt_tokens,
-                completion_tokens = done.usage.completion_tokens,
-                first_token_ms = done.time_to_first_token.as_millis() as u64,
-                decode_ms = done.decode_time.as_millis() as u64,
-                finish = done.finish.name(),
-                "answered"
-            );
+        match ended(&mut self.progress).await {
+            Some(ending) => ending.result.clone(),
+            None => Err(Error::internal("the request was lost on its way")),
         }
-        outcome
-    }
-
-    /// Time until the deadline; without one, longer than any request can take.
-    fn time_left(&mut self) -> Result<Duration> {
-        let Some(deadline) = self.deadline else { return Ok(crate::domain::limits::DEADLINE_MAX) };
-        deadline.remaining(self.hold.shared.clock.boot()).ok_or_else(|| self.expire())
-    }
-
-    fn expire(&mut self) -> Error {
-        let error =
-            Error::new(ErrorKind::DeadlineExceeded, "the deadline passed before the answer was complete");
-        self.hold.ended = true;
-        self.hold.cancel.cancel(Cancel::Caller);
-        self.hold.shared.metrics.ended(&Err(error.clone()));
-        error
     }
 }
 
-impl Drop for Hold {
-    fn drop(&mut self) {
-        self.cancel.cancel(Cancel::Caller);
-        let waiting = self.shared.queue.lock().unwrap_or_else(PoisonError::into_inner).remove(self.ticket);
-        drop::<Option<Job>>(waiting);
-        self.shared.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.number);
-        self.shared.one_ended.notify_waiters();
-        if !self.ended {
-            self.shared.metrics.ended(&Err(Error::new(ErrorKind::Cancelled, "the caller is gone")));
+/// The same request, asked again: its final, when it is there.
+pub struct Same(From);
+
+enum From {
+    Stored(Shown),
+    Running { live: Arc<Live>, progress: watch::Receiver<Progress>, service: Service },
+}
+
+impl Same {
+    pub(super) fn stored(ending: Shown) -> Self {
+        Self(From::Stored(ending))
+    }
+
+    pub(super) fn running(service: Service, live: &Arc<Live>) -> Self {
+        let progress = live.progress.subscribe();
+        Self(From::Running { live: Arc::clone(live), progress, service })
+    }
+
+    /// Where it is.
+    pub fn progress(&self) -> Progress {
+        match &self.0 {
+            From::Stored(_) => Progress::Running,
+            From::Running { progress, .. } => progress.borrow().clone(),
         }
+    }
+
+    /// Requests before it in the queue.
+    pub fn position(&self) -> usize {
+        match &self.0 {
+            From::Stored(_) => 0,
+            From::Running { live, service, .. } => service.outlook(live).0,
+        }
+    }
+
+    /// Until when it is worth an answer.
+    pub fn deadline(&self) -> Option<Deadline> {
+        match &self.0 {
+            From::Stored(_) => None,
+            From::Running { live, .. } => live.deadline,
+        }
+    }
+
+    /// Waits for the final. For as long as somebody waits, a synchronous request goes on.
+    pub async fn finish(self) -> Result<Shown> {
+        match self.0 {
+            From::Stored(ending) => Ok(ending),
+            From::Running { live, mut progress, service } => {
+                live.callers.fetch_add(1, std::sync::atomic::Ordering::AcqRel);
+                let _hold = Hold { service, live };
+                match ended(&mut progress).await {
+                    Some(ending) => Ok(ending.shown.clone()),
+                    None => Err(Error::internal("the request was lost on its way")),
+                }
+            }
+        }
+    }
+}
+
+/// The final, once there is one.
+async fn ended(progress: &mut watch::Receiver<Progress>) -> Option<Arc<Final>> {
+    match &*progress.wait_for(|p| matches!(p, Progress::Ended(_))).await.ok()? {
+        Progress::Ended(ending) => Some(Arc::clone(ending)),
+        _ => None,
     }
 }

@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use crate::domain::{Error, Lane, Result};
+use super::own::Own;
+use crate::domain::{Error, Result};
 
 /// `POST /v1/chat/completions`.
 #[derive(Debug, Deserialize)]
@@ -49,21 +50,13 @@ pub(super) struct CommonBody {
     pub(super) logit_bias: Option<BTreeMap<String, f32>>,
     pub(super) response_format: Option<Value>,
     pub(super) ignore_eos: Option<bool>,
-    pub(super) outpost: Option<OutpostBody>,
+    pub(super) outpost: Option<Own>,
 }
 
 /// `stream_options`.
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct StreamOptions {
     pub(super) include_usage: Option<bool>,
-}
-
-/// Outpost's own fields.
-#[derive(Debug, Default, Deserialize)]
-pub(super) struct OutpostBody {
-    pub(super) id: Option<String>,
-    pub(super) lane: Option<Lane>,
-    pub(super) deadline_ms: Option<u64>,
 }
 
 /// One message of a conversation.

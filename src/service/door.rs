@@ -1,71 +1,242 @@
-//! Intake: from a well-formed request to a place in the queue, or to the reason why not.
+//! Intake: validate, authorise, de-duplicate, admit, persist, acknowledge.
 
 use std::{
-    sync::{Arc, PoisonError, atomic::Ordering},
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    Answer, Defaults, Input, Request,
-    answer::Hold,
-    reply::{Frame, Kind},
-    shared::Shared,
+    Answer, Keeping, Reply, Request, Same, Service,
+    keeper::Keep,
+    live::{Live, Progress, Shown},
+    prepare::{Prepared, prepare},
+    shared::lock,
 };
 use crate::{
-    domain::{Clock, Deadline, Error, ErrorKind, Lane, Result, limits},
-    engine::{CancelFlag, EngineState, Job, Model},
-    observe::Metrics,
-    scheduler::Full,
+    domain::{Clock, Deadline, Error, ErrorKind, Result, limits},
+    engine::EngineState,
+    scheduler::{Full, Place, TooLate, in_time},
+    store::{Health, Stored},
 };
 
-/// Handle of the service; clones are the same service.
-#[derive(Clone)]
-pub struct Service {
-    pub(super) shared: Arc<Shared>,
+/// What a synchronous caller gets.
+pub enum Asked {
+    /// Its own answer, from the first word on.
+    Fresh(Answer),
+    /// The answer to the same request, asked before.
+    Same(Same),
+}
+
+/// What the sender of an accepted request gets.
+pub enum Receipt {
+    /// It is on disk and will have its final.
+    Accepted(Same),
+    /// It was accepted before and has no final yet.
+    Known(Same),
+    /// It has its final.
+    Done(Shown),
+    /// The write failed in a way that leaves open whether the request is on disk. Asked again it
+    /// will be known; nobody may be told that it is refused.
+    Uncertain(Error),
 }
 
 impl Service {
-    /// `defaults`: what holds when a request does not say.
-    pub fn new(
-        engine: watch::Receiver<EngineState>,
-        defaults: Defaults,
-        metrics: Arc<Metrics>,
-        clock: Arc<dyn Clock>,
-    ) -> Self {
-        Self { shared: Arc::new(Shared::new(engine, defaults, metrics, clock)) }
+    /// A caller waits for the answer and its leaving ends the request.
+    pub async fn ask(&self, request: Request) -> Result<Asked> {
+        let asked = self.try_ask(request).await;
+        asked.inspect_err(|error| self.shared.metrics.refused(error.kind))
     }
 
-    /// Admits a request, or says at once why not.
-    pub fn submit(&self, request: Request) -> Result<Answer> {
-        let outcome = self.admit(request);
-        if let Err(error) = &outcome {
-            self.shared.metrics.refused(error.kind);
+    async fn try_ask(&self, mut request: Request) -> Result<Asked> {
+        self.open_for(&mut request)?;
+        if request.keyed {
+            if let Some(same) = self.known(&request)? {
+                return Ok(Asked::Same(same));
+            }
+            if let Some(stored) = self.shared.store.find(request.key.clone()).await? {
+                return Ok(Asked::Same(Same::stored(self.finished(&request, stored)?)));
+            }
+            self.writable()?;
         }
-        outcome
+        let keeping = if request.keyed { Keeping::Keyed } else { Keeping::Passing };
+        let prepared = prepare(&request, &request.input, &self.model()?, &*self.shared.clock)?;
+        let deadline = request.deadline;
+        let live = self.live(request, keeping, deadline, Some(prepared));
+        let place = self.admit(&live)?;
+        if let Err(there) = self.shared.lives.insert(&live) {
+            // Asked twice at the same moment: the one who came first runs.
+            self.shared.queue().release(place);
+            return Ok(Asked::Same(self.attach(&live.request, there)?));
+        }
+        let (sender, deltas) = live.request.stream.then(|| mpsc::channel(limits::DELTAS_IN_FLIGHT_MAX)).unzip();
+        *lock(&live.deltas) = sender;
+        live.callers.fetch_add(1, Ordering::AcqRel);
+        let answer = Answer::new(self.clone(), Arc::clone(&live), deltas);
+        self.enqueue(&live, place);
+        Ok(Asked::Fresh(answer))
     }
 
-    fn admit(&self, request: Request) -> Result<Answer> {
+    /// The request is answered whoever waits; once this returns it is on disk.
+    pub async fn accept(&self, request: Request, reply: Reply) -> Result<Receipt> {
+        let receipt = self.try_accept(request, reply).await;
+        receipt.inspect_err(|error| self.shared.metrics.refused(error.kind))
+    }
+
+    async fn try_accept(&self, mut request: Request, reply: Reply) -> Result<Receipt> {
+        self.open_for(&mut request)?;
+        if let Some(same) = self.known(&request)? {
+            return Ok(Receipt::Known(same));
+        }
+        self.may_come_true()?;
+        let prepared = match self.model() {
+            Ok(model) => Some(prepare(&request, &request.input, &model, &*self.shared.clock)?),
+            // It waits on disk until the model is there, and is held against it then.
+            Err(_) => None,
+        };
+        let budget = request.deadline.unwrap_or(self.shared.defaults.deadline);
+        let live = self.live(request, Keeping::Durable(reply), Some(budget), prepared);
+        let place = self.admit(&live)?;
+        if let Err(there) = self.shared.lives.insert(&live) {
+            self.shared.queue().release(place);
+            return Ok(Receipt::Known(self.attach(&live.request, there)?));
+        }
+        let same = Same::running(self.clone(), &live);
+        match self.persist(&live, place).await {
+            Ok(None) => Ok(Receipt::Accepted(same)),
+            Ok(Some(stored)) => Ok(Receipt::Done(self.finished(&live.request, stored)?)),
+            Err(error) if error.kind == ErrorKind::Internal => Ok(Receipt::Uncertain(error)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What holds for everybody before anything else is looked at.
+    fn open_for(&self, request: &mut Request) -> Result<()> {
         let s = &self.shared;
-        if s.draining.load(Ordering::Relaxed) {
+        if s.is_draining() {
             return Err(Error::new(ErrorKind::Draining, "Outpost is stopping; send the request again later")
                 .with_retry_after(Duration::from_secs(5)));
         }
-        let deadline = request.deadline.map(|budget| Deadline::after(s.clock.boot(), budget));
-        let model = self.model()?;
-        if let Some(wanted) = request.model.as_deref().filter(|m| *m != model.manifest.name) {
-            let why =
-                format!("model `{wanted}` is not loaded here; ask for `{}` or `auto`", model.manifest.name);
-            return Err(Error { param: Some("model".into()), ..Error::new(ErrorKind::ModelNotFound, why) });
+        request.lane = s.clients.lane(&request.key.client, request.lane);
+        s.clients.take(&request.key.client, s.clock.boot())
+    }
+
+    /// The same request on its way, when there is one.
+    fn known(&self, request: &Request) -> Result<Option<Same>> {
+        let there = self.shared.lives.get(&request.key);
+        there.map(|live| self.attach(request, live)).transpose()
+    }
+
+    fn attach(&self, request: &Request, there: Arc<Live>) -> Result<Same> {
+        if there.request.digest != request.digest {
+            return Err(conflict());
         }
-        let prompt = self.encode(&request, &model)?;
-        check_bias(&request, &model)?;
-        self.enqueue(request, &model, prompt, deadline)
+        self.shared.metrics.duplicate();
+        Ok(Same::running(self.clone(), &there))
+    }
+
+    fn finished(&self, request: &Request, stored: Stored) -> Result<Shown> {
+        if stored.digest != request.digest {
+            return Err(conflict());
+        }
+        self.shared.metrics.duplicate();
+        let ending = stored.last.ok_or_else(|| Error::internal("a request is on disk that nobody runs"))?;
+        Ok(ending.into())
+    }
+
+    /// Nothing is accepted that no later moment can answer.
+    fn may_come_true(&self) -> Result<()> {
+        match &*self.shared.engine.borrow() {
+            EngineState::Absent | EngineState::Failed(_) => self.model().map(drop),
+            EngineState::Loading(_) | EngineState::Ready(_) => Ok(()),
+        }
+    }
+
+    fn writable(&self) -> Result<()> {
+        match &*self.shared.store.health().borrow() {
+            Health::Sound => Ok(()),
+            Health::Full(reason) | Health::Broken(reason) => {
+                let why = format!("answers cannot be kept: {reason}");
+                Err(Error::new(ErrorKind::StoreFull, why).with_retry_after(Duration::from_secs(60)))
+            }
+        }
+    }
+
+    fn live(
+        &self,
+        request: Request,
+        keeping: Keeping,
+        budget: Option<Duration>,
+        prepared: Option<Prepared>,
+    ) -> Arc<Live> {
+        let now = self.shared.clock.boot();
+        let deadline = budget.map(|budget| Deadline::after(now, budget));
+        Arc::new(Live::new(request, keeping, deadline, now, prepared))
+    }
+
+    /// A place in the queue, if the request can be answered in time from there.
+    fn admit(&self, live: &Live) -> Result<Place> {
+        let s = &self.shared;
+        if s.lives.len() >= limits::LIVE_REQUESTS_MAX {
+            return Err(queue_full(Full::Queue, self.wait_for_room()));
+        }
+        let (client, lane) = (&live.key().client, live.request.lane);
+        let mut queue = s.queue();
+        if let (Some(deadline), Some(prepared)) = (live.deadline, &*lock(&live.prepared)) {
+            let left = deadline.remaining(s.clock.boot()).unwrap_or_default();
+            let ahead = queue.ahead_of_new(client, lane).1;
+            in_time(s.speed(), ahead, prepared.work(s.answer_mean()), left).map_err(hopeless)?;
+        }
+        let bytes = live.request.body.len();
+        if self.replaces_queued(live) {
+            // It takes the place of the one that it supersedes.
+            return Ok(queue.reserve_anyway(client, bytes));
+        }
+        let full = queue.reserve(client, lane, bytes, s.clients.queued_max(client));
+        drop(queue);
+        full.map_err(|full| queue_full(full, self.wait_for_room()))
+    }
+
+    fn replaces_queued(&self, live: &Live) -> bool {
+        let Some(key) = &live.request.own.supersedes else { return false };
+        self.shared.lives.all().iter().any(|older| {
+            older.key().client == live.key().client
+                && older.request.own.supersedes.as_ref() == Some(key)
+                && matches!(*older.progress.borrow(), Progress::Queued)
+        })
+    }
+
+    /// Until a place is likely to be free: the time for one answer.
+    fn wait_for_room(&self) -> Duration {
+        let s = &self.shared;
+        let one = crate::scheduler::Work { prompt: 0, answer: s.answer_mean() };
+        s.speed().time_for(one).unwrap_or_default().clamp(Duration::from_secs(1), Duration::from_secs(60))
+    }
+
+    /// Writes an accepted request; what follows goes on even when the one who asked is gone.
+    async fn persist(&self, live: &Arc<Live>, place: Place) -> Result<Option<Stored>> {
+        let Keeping::Durable(reply) = &live.keeping else { return Ok(None) };
+        let row = match self.row(live, reply) {
+            Ok(row) => row,
+            Err(error) => {
+                self.shared.queue().release(place);
+                self.shared.lives.remove(live.key());
+                return Err(error);
+            }
+        };
+        let (done, outcome) = oneshot::channel();
+        let order = Keep::Accept { live: Arc::clone(live), row, place, done };
+        // There is room for every live request.
+        if self.shared.keeper.try_send(order).is_err() {
+            self.shared.lives.remove(live.key());
+            return Err(Error::internal("nobody writes to the store any more"));
+        }
+        outcome.await.unwrap_or_else(|_| Err(Error::internal("the store's keeper is gone")))
     }
 
     /// The model, or why there is none.
-    pub fn model(&self) -> Result<Arc<Model>> {
+    pub fn model(&self) -> Result<Arc<crate::engine::Model>> {
         match &*self.shared.engine.borrow() {
             EngineState::Ready(model) => Ok(Arc::clone(model)),
             EngineState::Loading(stage) => {
@@ -84,122 +255,32 @@ impl Service {
             .with_retry_after(Duration::from_secs(30))),
         }
     }
-
-    fn encode(&self, request: &Request, model: &Model) -> Result<Vec<u32>> {
-        let mut prompt = match &request.input {
-            Input::Chat(messages) => {
-                let rendered = model.template.render(messages, None, true, self.shared.clock.wall())?;
-                model.tokenizer.encode_prompt(&rendered)?
-            }
-            Input::Text(text) => model.tokenizer.encode_text(text)?,
-            Input::Tokens(ids) => {
-                if let Some(id) = ids.iter().find(|id| **id as usize >= model.manifest.vocabulary) {
-                    return Err(Error::invalid("prompt", format!("{id} is not a token of this model")));
-                }
-                ids.clone()
-            }
-        };
-        if prompt.is_empty() {
-            // A model needs one token to go on from: the one that begins a text.
-            prompt.extend(model.manifest.bos.or(model.manifest.eos.first().copied()));
-        }
-        Ok(prompt)
-    }
-
-    fn enqueue(
-        &self,
-        request: Request,
-        model: &Model,
-        prompt: Vec<u32>,
-        deadline: Option<Deadline>,
-    ) -> Result<Answer> {
-        let s = &self.shared;
-        let mut options = request.options;
-        let answer_tokens = model
-            .answer_room(prompt.len(), options.tokens_max)
-            .map_err(|e| Error { param: Some(request.input.field().into()), ..e })?;
-        options.tokens_max = answer_tokens;
-        let cost = (prompt.len() + answer_tokens) as u64;
-
-        let cancel = CancelFlag::default();
-        let (done, done_receiver) = oneshot::channel();
-        let (deltas, delta_receiver) = if request.stream {
-            let (sender, receiver) = mpsc::channel(limits::DELTAS_IN_FLIGHT_MAX);
-            (Some(sender), Some(receiver))
-        } else {
-            (None, None)
-        };
-        let job = Job { prompt, options, cancel: cancel.clone(), deltas, done };
-        let pushed = s.queue.lock().unwrap_or_else(PoisonError::into_inner).push(
-            &request.client,
-            request.lane,
-            cost,
-            job,
-        );
-        let ticket = pushed.map_err(queue_full)?;
-        let number = s.next_number.fetch_add(1, Ordering::Relaxed);
-        s.running.lock().unwrap_or_else(PoisonError::into_inner).insert(number, cancel.clone());
-        s.queued.notify_one();
-
-        let frame = Frame {
-            id: request.id,
-            created: s.clock.wall(),
-            model: model.manifest.name.clone(),
-            fingerprint: model.fingerprint(),
-            kind: if matches!(request.input, Input::Chat(_)) { Kind::Chat } else { Kind::Text },
-        };
-        let hold =
-            Hold { shared: Arc::clone(s), client: request.client, number, ticket, cancel, ended: false };
-        Ok(Answer::new(frame, delta_receiver, done_receiver, deadline, hold))
-    }
-
-    /// Admitted requests that have not ended.
-    pub fn in_flight(&self) -> usize {
-        self.shared.running.lock().unwrap_or_else(PoisonError::into_inner).len()
-    }
-
-    /// Requests that wait for a slot, by lane.
-    pub fn depths(&self) -> [(Lane, usize); 3] {
-        let queue = self.shared.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        Lane::ALL.map(|lane| (lane, queue.depth(lane)))
-    }
-
-    /// Whether intake is closed.
-    pub fn is_draining(&self) -> bool {
-        self.shared.draining.load(Ordering::Relaxed)
-    }
-
-    /// Where the engine is in its life.
-    pub fn engine_state(&self) -> EngineState {
-        self.shared.engine.borrow().clone()
-    }
-
-    /// What holds when a request does not say.
-    pub fn defaults(&self) -> Defaults {
-        self.shared.defaults
-    }
-
-    /// The counters.
-    pub fn metrics(&self) -> &Metrics {
-        &self.shared.metrics
-    }
 }
 
-fn queue_full(full: Full) -> Error {
+fn conflict() -> Error {
+    let why = "this id was used for another body; choose a new id, or send the same body again";
+    Error { param: Some("outpost.id".into()), ..Error::new(ErrorKind::IdConflict, why) }
+}
+
+fn queue_full(full: Full, retry_after: Duration) -> Error {
     let why = match full {
         Full::Queue => "too many requests are waiting; try again later",
         Full::Client => "too many requests of this client are waiting; wait for some to end",
+        Full::Bytes => "the waiting requests take all the memory there is for them; try again later",
     };
-    Error::new(ErrorKind::QueueFull, why).with_retry_after(Duration::from_secs(1))
+    Error::new(ErrorKind::QueueFull, why).with_retry_after(retry_after)
 }
 
-fn check_bias(request: &Request, model: &Model) -> Result<()> {
-    let beyond =
-        request.options.sampling.logit_bias.iter().find(|(id, _)| *id as usize >= model.manifest.vocabulary);
-    match beyond {
-        Some((id, _)) => {
-            Err(Error::invalid(format!("logit_bias.{id}"), format!("{id} is not a token of this model")))
+fn hopeless(late: TooLate) -> Error {
+    match late {
+        TooLate::Alone { needs } => {
+            let seconds = needs.as_secs_f64();
+            let why = format!("this device would need {seconds:.1} s for it, longer than its deadline allows");
+            Error::new(ErrorKind::DeadlineExceeded, why)
         }
-        None => Ok(()),
+        TooLate::Behind { retry_after } => {
+            let why = "the requests before it leave no time for it before its deadline";
+            Error::new(ErrorKind::QueueFull, why).with_retry_after(retry_after)
+        }
     }
 }

@@ -1,55 +1,130 @@
-//! The queue's way to the engine, and the end of the daemon's day.
+//! The service's own life: taking up what was accepted before, watching deadlines, ending.
 
-use std::{
-    sync::{PoisonError, atomic::Ordering},
-    time::Duration,
-};
+use std::{sync::Arc, sync::atomic::Ordering, time::Duration};
 
 use tokio::sync::mpsc;
 
-use super::Service;
+use super::{
+    Keeping, Notice, Parts, Service,
+    keeper::Keep,
+    live::{Live, Progress},
+    run::too_late,
+    shared::{KEEPER_ROOM, Shared, lock},
+    spec,
+};
 use crate::{
-    domain::limits,
-    engine::{Cancel, Command},
+    domain::{Clock, Deadline, Error, ErrorKind, Result, limits},
+    engine::Cancel,
+    store::Stored,
 };
 
+/// What the daemon has to drive.
+pub struct Backstage {
+    /// For [`Service::keep`].
+    pub(crate) orders: mpsc::Receiver<Keep>,
+    /// For the transport that tells of progress.
+    pub notices: mpsc::Receiver<Notice>,
+}
+
 impl Service {
-    /// Hands queued jobs to the engine, one at a time, in the order of the queue. Ends with the engine.
-    pub async fn dispatch(self, commands: mpsc::Sender<Command>) {
-        while let Ok(place) = commands.reserve().await {
-            let job = loop {
-                let queued = self.shared.queued.notified();
-                let next = self.shared.queue.lock().unwrap_or_else(PoisonError::into_inner).pop();
-                match next {
-                    Some(job) => break job,
-                    None => queued.await,
+    /// A service that does nothing yet: [`keep`](Self::keep), [`dispatch`](Self::dispatch),
+    /// [`watch_deadlines`](Self::watch_deadlines) and [`release_readings`](Self::release_readings)
+    /// drive it.
+    pub fn new(parts: Parts) -> (Self, Backstage) {
+        let (keeper, orders) = mpsc::channel(KEEPER_ROOM);
+        let (sender, notices) = mpsc::channel(limits::NOTICES_IN_FLIGHT_MAX);
+        let service = Self { shared: Arc::new(Shared::new(parts, keeper, sender)) };
+        (service, Backstage { orders, notices })
+    }
+
+    /// Takes up every request that was accepted and has no final: in the order in which they came.
+    pub async fn recover(&self) -> Result<usize> {
+        let unfinished = self.shared.store.unfinished().await?;
+        let count = unfinished.len();
+        for stored in unfinished {
+            self.take_up(stored);
+        }
+        Ok(count)
+    }
+
+    fn take_up(&self, stored: Stored) {
+        let s = &self.shared;
+        let now = s.clock.boot();
+        let passed = stored.accepted.elapsed(&s.clock.stamp());
+        let left = stored.budget.map(|budget| budget.saturating_sub(passed));
+        let deadline = left.map(|left| Deadline::after(now, left));
+        let (reply, read) = spec::read(&stored.key, &stored.spec, s.defaults);
+        let (request, unreadable) = match read {
+            Ok(request) => (request, None),
+            Err(error) => (spec::stub(stored.key, stored.digest, stored.lane), Some(error)),
+        };
+        let live = Arc::new(Live::new(request, Keeping::Durable(reply), deadline, now, None));
+        if s.lives.insert(&live).is_err() {
+            return;
+        }
+        let lost = unreadable.or_else(|| match left {
+            Some(Duration::ZERO) => Some(too_late()),
+            _ if stored.attempts >= limits::RUN_ATTEMPTS_MAX => Some(Error::internal(format!(
+                "the daemon died each of the {} times that it ran this request",
+                stored.attempts
+            ))),
+            _ => None,
+        });
+        if let Some(error) = lost {
+            return self.settle(&live, Err(error), None);
+        }
+        let place = s.queue().reserve_anyway(&live.key().client, live.request.body.len());
+        self.enqueue(&live, place);
+    }
+
+    /// Ends queued requests whose deadlines pass, at the moment they do.
+    pub async fn watch_deadlines(self) {
+        let s = &self.shared;
+        loop {
+            let changed = s.waiting_changed.notified();
+            let now = s.clock.boot();
+            let mut sleep = limits::EXPIRY_SWEEP;
+            for live in s.lives.all() {
+                let Some(deadline) = live.deadline else { continue };
+                match deadline.remaining(now) {
+                    Some(left) => sleep = sleep.min(left),
+                    None if self.take_from_queue(&live) => self.settle(&live, Err(too_late()), None),
+                    // On its way in or out, or running: who has it watches its deadline.
+                    None => {}
                 }
-            };
-            place.send(Command::Run(Box::new(job)));
+            }
+            tokio::select! {
+                () = tokio::time::sleep(sleep) => {}
+                () = changed => {}
+            }
         }
     }
 
-    /// Stops intake, gives what runs `grace` to finish, then ends it with `draining`.
+    /// Stops intake, leaves on disk what waits there, gives what runs `grace` to finish, then
+    /// ends it with `draining`.
     pub async fn drain(&self, grace: Duration) {
         let s = &self.shared;
-        s.draining.store(true, Ordering::Relaxed);
-        let waiting = s.queue.lock().unwrap_or_else(PoisonError::into_inner).drain();
-        for job in waiting {
-            job.cancel.cancel(Cancel::Drain);
-            if let Some(error) = job.cancel.error() {
-                let _ = job.done.send(Err(error));
+        s.draining.store(true, Ordering::Release);
+        let waiting = s.queue().drain();
+        for live in waiting {
+            lock(&live.ticket).take();
+            live.cancel.cancel(Cancel::Drain);
+            if live.is_durable() {
+                self.shelve(&live);
+            } else if let Some(error) = live.cancel.error() {
+                self.settle(&live, Err(error), None);
             }
         }
         if tokio::time::timeout(grace, self.idle()).await.is_err() {
-            for flag in s.running.lock().unwrap_or_else(PoisonError::into_inner).values() {
-                flag.cancel(Cancel::Drain);
+            for live in s.lives.all() {
+                live.cancel.cancel(Cancel::Drain);
             }
             // One step of the engine and one write to a socket; no answer is worth more.
             let _ = tokio::time::timeout(limits::DRAIN_DELIVERY, self.idle()).await;
         }
     }
 
-    /// Waits until no admitted request is left.
+    /// Waits until no request is left without its final.
     async fn idle(&self) {
         loop {
             let ended = self.shared.one_ended.notified();
@@ -61,5 +136,16 @@ impl Service {
             }
             ended.await;
         }
+    }
+
+    /// Ends a request that its sender no longer wants. True when there was something to end.
+    pub(super) fn cancel_live(&self, live: &Arc<Live>) -> bool {
+        let error = Error::new(ErrorKind::Cancelled, "the request was cancelled");
+        if self.take_from_queue(live) {
+            self.settle(live, Err(error), None);
+            return true;
+        }
+        live.cancel.cancel(Cancel::Caller);
+        !matches!(*live.progress.borrow(), Progress::Ended(_))
     }
 }

@@ -1,22 +1,60 @@
-//! The one door: every request, whatever its transport, comes in through [`Service::submit`].
+//! The one door: every request, whatever its transport, comes in here, and gets here its one final.
 //!
 //! ```text
-//! body → Request → admit → queue → dispatch → engine → Answer → transport
+//! body → Request → ask (a caller waits) or accept (on disk first) → queue → engine → final
 //! ```
-//! Promises: what is refused is refused before it takes room; what is admitted ends with
-//! exactly one outcome; a caller that goes away frees its place within one engine step.
+//! - `own`, `body`, `input`, `request`: from bytes to a [`Request`]; pure.
+//! - `clients`: who may ask how urgently and how often.
+//! - `door`: intake. `keeper`: the writes that intake and finals need. `run`: the way through the engine.
+//! - `settle`: the one final. `life`: start, deadlines, end. `reading`: what sensors send.
+//! - `reply`: what all transports answer. `status`: what the daemon says of itself.
+//!
+//! Promises: nothing is acknowledged before it is on disk; what is accepted ends with exactly
+//! one final, across restarts; who asks again by the same id gets the same final; what is
+//! refused is refused before it takes room; a caller that goes away frees its place within
+//! one engine step.
 
 mod answer;
 mod body;
+mod clients;
 mod door;
+mod heard;
 mod input;
+mod keeper;
 mod life;
+mod live;
+mod notice;
+mod own;
+mod prepare;
+mod query;
+mod reading;
 pub mod reply;
 mod request;
+mod run;
+mod settle;
 mod shared;
+mod spec;
 pub mod status;
 
-pub use answer::Answer;
-pub use door::Service;
+use std::sync::Arc;
+
+pub use answer::{Answer, Same};
+pub use clients::{ClientRule, Clients};
+pub use door::{Asked, Receipt};
 pub use input::Input;
+pub use life::Backstage;
+pub use live::{Progress, Shown};
+pub use notice::{News, Notice};
+pub use own::Own;
+pub use query::Known;
 pub use request::{Defaults, Envelope, Request};
+pub use shared::Parts;
+pub use spec::{Reply, TaskReply, TopicReply};
+
+use live::Keeping;
+
+/// Handle of the service; clones are the same service.
+#[derive(Clone)]
+pub struct Service {
+    shared: Arc<shared::Shared>,
+}

@@ -20,7 +20,8 @@ pub struct Frame {
 }
 
 /// The two interfaces.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Kind {
     /// `/v1/chat/completions`.
     Chat,
@@ -148,6 +149,40 @@ fn usage(u: Usage) -> Value {
         "completion_tokens": u.completion_tokens,
         "total_tokens": u.prompt_tokens + u.completion_tokens,
     })
+}
+
+/// A stored answer as the pieces of a stream; an error is one piece.
+pub fn chunks_of(body: &[u8], include_usage: bool) -> Vec<Value> {
+    let Ok(whole) = serde_json::from_slice::<Value>(body) else { return Vec::new() };
+    let Some(choice) = whole.pointer("/choices/0") else { return vec![whole] };
+    let chunk = |choices: Value| {
+        let mut chunk = whole.clone();
+        if whole["object"] == "chat.completion" {
+            chunk["object"] = "chat.completion.chunk".into();
+        }
+        chunk["choices"] = choices;
+        if let Some(fields) = chunk.as_object_mut() {
+            fields.shift_remove("usage");
+        }
+        chunk
+    };
+    let (mut piece, mut closing) = (choice.clone(), choice.clone());
+    closing["logprobs"] = Value::Null;
+    piece["finish_reason"] = Value::Null;
+    if let (Some(message), Some(fields)) = (choice.get("message"), piece.as_object_mut()) {
+        fields.shift_remove("message");
+        fields.insert("delta".into(), json!({"role": "assistant", "content": message["content"]}));
+        closing = json!({"index": 0, "delta": {}, "logprobs": null, "finish_reason": choice["finish_reason"]});
+    } else {
+        closing["text"] = "".into();
+    }
+    let mut chunks = vec![chunk(json!([piece])), chunk(json!([closing]))];
+    if include_usage {
+        let mut last = chunk(json!([]));
+        last["usage"] = whole["usage"].clone();
+        chunks.push(last);
+    }
+    chunks
 }
 
 /// OpenAI's error shape with Outpost's additions.

@@ -3,23 +3,36 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 
 use super::{
-    body::{self, ChatBody, CommonBody, CompletionBody, OutpostBody},
+    body::{self, ChatBody, CommonBody, CompletionBody},
     input::{self, Input},
+    own::Own,
+    reply::Kind,
 };
-use crate::domain::{
-    ClientId, Error, ErrorKind, GenerationOptions, Lane, RequestId, Result, Sampling, limits,
+use crate::{
+    domain::{ClientId, Error, ErrorKind, GenerationOptions, Lane, RequestId, Result, Sampling, limits},
+    store::{Digest, RequestKey},
 };
 
 /// A request that is well formed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Request {
-    /// Its id, unique within the client.
-    pub id: RequestId,
-    /// Who asks.
-    pub client: ClientId,
+    /// Who asks, and its id, unique within the client.
+    pub key: RequestKey,
+    /// Whether the client chose the id: then it may ask again by it.
+    pub keyed: bool,
+    /// Tells two bodies under one id apart.
+    pub digest: Digest,
+    /// Which interface it came by.
+    pub kind: Kind,
+    /// The body as it came.
+    pub body: Bytes,
+    /// Outpost's own fields, as given.
+    pub own: Own,
     /// Priority class.
     pub lane: Lane,
     /// Time from now after which the answer is worthless.
@@ -41,9 +54,9 @@ pub struct Request {
 pub struct Envelope {
     /// Who asks.
     pub client: ClientId,
-    /// Id given outside the body.
-    pub id: Option<RequestId>,
-    /// Lane when the body names none.
+    /// Outpost's own fields, as given outside the body.
+    pub own: Own,
+    /// Lane when nobody names one.
     pub lane: Lane,
     /// What else holds when the body is silent.
     pub defaults: Defaults,
@@ -56,12 +69,14 @@ pub struct Defaults {
     pub answer_tokens: usize,
     /// Temperature of sampling.
     pub temperature: f32,
+    /// Deadline of an accepted request.
+    pub deadline: Duration,
 }
 
 impl Request {
     /// Reads the body of `POST /v1/chat/completions`.
-    pub fn chat(body: &[u8], envelope: Envelope) -> Result<Self> {
-        let body = body::parse(body)?;
+    pub fn chat(bytes: Bytes, envelope: Envelope) -> Result<Self> {
+        let body = body::parse(&bytes)?;
         let chat: ChatBody = body::fields(&body)?;
         let mut common: CommonBody = body::fields(&body)?;
         if chat.max_completion_tokens.is_some() {
@@ -77,12 +92,12 @@ impl Request {
             }
             _ => None,
         };
-        assemble(Input::Chat(messages), common, logprobs, envelope)
+        assemble(Kind::Chat, bytes, Input::Chat(messages), common, logprobs, envelope)
     }
 
     /// Reads the body of `POST /v1/completions`.
-    pub fn completion(body: &[u8], envelope: Envelope) -> Result<Self> {
-        let body = body::parse(body)?;
+    pub fn completion(bytes: Bytes, envelope: Envelope) -> Result<Self> {
+        let body = body::parse(&bytes)?;
         let text: CompletionBody = body::fields(&body)?;
         let common: CommonBody = body::fields(&body)?;
         let unsupported = [
@@ -93,33 +108,48 @@ impl Request {
         if let Some((field, _)) = unsupported.iter().find(|(_, asked)| *asked) {
             return Err(Error::invalid(*field, format!("`{field}` is not offered here; leave it out")));
         }
-        assemble(input::prompt(&text.prompt)?, common, text.logprobs, envelope)
+        assemble(Kind::Text, bytes, input::prompt(&text.prompt)?, common, text.logprobs, envelope)
     }
 }
 
 fn assemble(
+    kind: Kind,
+    bytes: Bytes,
     input: Input,
     common: CommonBody,
     logprobs: Option<usize>,
     envelope: Envelope,
 ) -> Result<Request> {
-    let own = common.outpost.as_ref();
+    let own = common.outpost.clone().unwrap_or_default().merge(&envelope.own)?;
+    own.check_lengths()?;
+    let id = own.request_id()?;
     at_most("top_logprobs", logprobs.unwrap_or(0), limits::TOP_LOGPROBS_MAX)?;
     if common.n.is_some_and(|n| n != 1) {
         return Err(Error::invalid("n", "`n` must be 1: this device writes one answer per request"));
     }
     refuse_schema(common.response_format.as_ref())?;
     Ok(Request {
-        id: request_id(own, envelope.id)?,
-        client: envelope.client,
-        lane: own.and_then(|o| o.lane).unwrap_or(envelope.lane),
-        deadline: deadline(own)?,
+        keyed: id.is_some(),
+        key: RequestKey { client: envelope.client, id: id.unwrap_or_else(RequestId::generate) },
+        digest: digest(kind, &bytes),
+        kind,
+        body: bytes,
+        lane: own.lane.unwrap_or(envelope.lane),
+        deadline: own.deadline()?,
         model: common.model.clone().filter(|m| !matches!(m.as_str(), "" | "auto" | "local")),
         stream: common.stream.unwrap_or(false),
         include_usage: common.stream_options.as_ref().and_then(|o| o.include_usage).unwrap_or(false),
         options: options(&common, logprobs, envelope.defaults)?,
         input,
+        own,
     })
+}
+
+/// Of the body alone: what is said beside it, such as a message expiry that the broker counts
+/// down, may differ from one sending to the next.
+fn digest(kind: Kind, body: &[u8]) -> Digest {
+    let hash = Sha256::new().chain_update([kind as u8]).chain_update(body);
+    Digest(hash.finalize().into())
 }
 
 /// Smallest `top_p`: 0 would leave no token to choose from.
@@ -208,32 +238,6 @@ fn stop_strings(stop: Option<&Value>) -> Result<Vec<String>> {
     Ok(stops)
 }
 
-fn request_id(own: Option<&OutpostBody>, outside: Option<RequestId>) -> Result<RequestId> {
-    let inside = match own.and_then(|o| o.id.as_deref()) {
-        None => None,
-        Some(id) => Some(RequestId::new(id).ok_or_else(|| {
-            let allowed = limits::REQUEST_ID_BYTES_MAX;
-            Error::invalid("outpost.id", format!("an id is 1 to {allowed} of letters, digits and -_.:@"))
-        })?),
-    };
-    match (inside, outside) {
-        (Some(a), Some(b)) if a != b => {
-            Err(Error::invalid("outpost.id", "the id in the body differs from the one outside it"))
-        }
-        (a, b) => Ok(a.or(b).unwrap_or_else(RequestId::generate)),
-    }
-}
-
-fn deadline(own: Option<&OutpostBody>) -> Result<Option<Duration>> {
-    let Some(ms) = own.and_then(|o| o.deadline_ms) else { return Ok(None) };
-    let deadline = Duration::from_millis(ms);
-    if ms == 0 || deadline > limits::DEADLINE_MAX {
-        let max = limits::DEADLINE_MAX.as_millis();
-        return Err(Error::invalid("outpost.deadline_ms", format!("must lie in 1 to {max} milliseconds")));
-    }
-    Ok(Some(deadline))
-}
-
 fn refuse_tools(chat: &ChatBody) -> Result<()> {
     let none = chat.tool_choice.as_ref().is_some_and(|c| c == "none");
     if chat.tools.as_ref().is_some_and(|t| !t.is_empty()) && !none {
@@ -272,14 +276,15 @@ mod tests {
     use super::*;
 
     fn envelope() -> Envelope {
-        let defaults = Defaults { answer_tokens: 99, temperature: 0.7 };
-        Envelope { client: ClientId::new("uid-0").unwrap(), id: None, lane: Lane::Interactive, defaults }
+        let defaults =
+            Defaults { answer_tokens: 99, temperature: 0.7, deadline: Duration::from_secs(60) };
+        Envelope { client: ClientId::new("uid-0").unwrap(), own: Own::default(), lane: Lane::Interactive, defaults }
     }
 
     fn chat(extra: Value) -> Result<Request> {
         let mut body = json!({"messages": [{"role": "user", "content": "hi"}]});
         body.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
-        Request::chat(body.to_string().as_bytes(), envelope())
+        Request::chat(body.to_string().into(), envelope())
     }
 
     #[test]
@@ -300,7 +305,7 @@ mod tests {
             "outpost": {"id": "x-1", "lane": "batch", "deadline_ms": 250}
         }))
         .unwrap();
-        assert_eq!(request.id.as_str(), "x-1");
+        assert_eq!((request.key.id.as_str(), request.keyed), ("x-1", true));
         assert_eq!((request.lane, request.deadline), (Lane::Batch, Some(Duration::from_millis(250))));
         assert_eq!(request.options.tokens_max, 7);
         assert_eq!(request.options.stop, ["a", "b"]);
@@ -353,8 +358,23 @@ mod tests {
     fn two_ids_for_one_request_are_refused() {
         let body =
             json!({"messages": [{"role": "user", "content": "hi"}], "outpost": {"id": "a"}}).to_string();
-        let with = |id| Envelope { id: RequestId::new(id), ..envelope() };
-        assert_eq!(Request::chat(body.as_bytes(), with("a")).unwrap().id.as_str(), "a");
-        assert!(Request::chat(body.as_bytes(), with("b")).is_err());
+        let with = |id: &str| {
+            let own = Own { id: Some(id.into()), ..Own::default() };
+            Request::chat(body.clone().into(), Envelope { own, ..envelope() })
+        };
+        assert_eq!(with("a").unwrap().key.id.as_str(), "a");
+        assert!(with("b").is_err());
+        assert!(!chat(json!({})).unwrap().keyed);
+    }
+
+    #[test]
+    fn the_digest_is_of_the_body_and_of_nothing_beside_it() {
+        let read = |body: &str, own| {
+            Request::chat(body.to_owned().into(), Envelope { own, ..envelope() }).unwrap().digest
+        };
+        let one = r#"{"messages":[{"role":"user","content":"hi"}]}"#;
+        let late = Own { deadline_ms: Some(5), ..Own::default() };
+        assert_eq!(read(one, Own::default()), read(one, late));
+        assert_ne!(read(one, Own::default()), read(&one.replace("hi", "ho"), Own::default()));
     }
 }

@@ -1,61 +1,141 @@
-//! What the door, the dispatcher and every answer share.
+//! What all parts of the service share.
 
-use std::{
-    collections::HashMap,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, AtomicU64},
-    },
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, mpsc, watch};
 
-use super::Defaults;
+use super::{
+    Clients, Defaults, Notice,
+    keeper::Keep,
+    live::{Live, Lives},
+};
 use crate::{
-    domain::Clock,
-    engine::{CancelFlag, EngineState, Job},
+    domain::{Clock, limits},
+    engine::{EngineState, EngineStats},
     observe::Metrics,
-    scheduler::FairQueue,
+    scheduler::{Bounds, FairQueue, Speed},
+    store::Store,
+    task::{Gate, Tasks},
 };
+
+/// What the service is made of.
+pub struct Parts {
+    /// Where the engine is in its life.
+    pub engine: watch::Receiver<EngineState>,
+    /// Its counters.
+    pub stats: Arc<EngineStats>,
+    /// The durable memory.
+    pub store: Store,
+    /// Who may ask how much.
+    pub clients: Clients,
+    /// What sensors may ask.
+    pub tasks: Tasks,
+    /// How much may wait.
+    pub bounds: Bounds,
+    /// What holds when a request does not say.
+    pub defaults: Defaults,
+    /// The counters.
+    pub metrics: Arc<Metrics>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+}
 
 pub(super) struct Shared {
     pub(super) engine: watch::Receiver<EngineState>,
+    pub(super) stats: Arc<EngineStats>,
+    pub(super) store: Store,
+    pub(super) clients: Clients,
+    pub(super) tasks: Tasks,
+    pub(super) gate: Mutex<Gate>,
+    /// A reading was held back; its time may be the next.
+    pub(super) held: Notify,
     /// Held for moments only, never across an await.
-    pub(super) queue: Mutex<FairQueue<Job>>,
+    queue: Mutex<FairQueue<Arc<Live>>>,
     /// Something was put into the queue.
     pub(super) queued: Notify,
-    /// Every admitted request that has not ended; the flag reaches it wherever it is.
-    pub(super) running: Mutex<HashMap<u64, CancelFlag>>,
-    /// Something was taken out of `running`.
+    /// The same, for the one who watches deadlines.
+    pub(super) waiting_changed: Notify,
+    /// Every request that has no final yet.
+    pub(super) lives: Lives,
+    /// A request has got its final.
     pub(super) one_ended: Notify,
-    /// Key of the next entry of `running`.
-    pub(super) next_number: AtomicU64,
+    /// A final waits in the outbox.
+    pub(super) outbox: Notify,
+    /// To the one who writes to the store.
+    pub(super) keeper: mpsc::Sender<Keep>,
+    /// To the transport that tells of progress.
+    pub(super) notices: mpsc::Sender<Notice>,
     /// Intake is closed.
     pub(super) draining: AtomicBool,
-    /// What holds when a request does not say.
+    /// Tokens of an answer, a moving average.
+    answer_mean: AtomicU64,
     pub(super) defaults: Defaults,
     pub(super) metrics: Arc<Metrics>,
     pub(super) clock: Arc<dyn Clock>,
 }
 
+/// Before the first answer: a short paragraph.
+const FIRST_ANSWER_MEAN: u64 = 64;
+
 impl Shared {
-    pub(super) fn new(
-        engine: watch::Receiver<EngineState>,
-        defaults: Defaults,
-        metrics: Arc<Metrics>,
-        clock: Arc<dyn Clock>,
-    ) -> Self {
+    pub(super) fn new(parts: Parts, keeper: mpsc::Sender<Keep>, notices: mpsc::Sender<Notice>) -> Self {
         Self {
-            engine,
-            queue: Mutex::default(),
+            engine: parts.engine,
+            stats: parts.stats,
+            store: parts.store,
+            clients: parts.clients,
+            tasks: parts.tasks,
+            gate: Mutex::default(),
+            held: Notify::new(),
+            queue: Mutex::new(FairQueue::new(parts.bounds)),
             queued: Notify::new(),
-            running: Mutex::default(),
+            waiting_changed: Notify::new(),
+            lives: Lives::default(),
             one_ended: Notify::new(),
-            next_number: AtomicU64::new(0),
+            outbox: Notify::new(),
+            keeper,
+            notices,
             draining: AtomicBool::new(false),
-            defaults,
-            metrics,
-            clock,
+            answer_mean: AtomicU64::new(FIRST_ANSWER_MEAN),
+            defaults: parts.defaults,
+            metrics: parts.metrics,
+            clock: parts.clock,
         }
     }
+
+    pub(super) fn queue(&self) -> MutexGuard<'_, FairQueue<Arc<Live>>> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+
+    /// Tokens that an answer is likely to have.
+    pub(super) fn answer_mean(&self) -> u64 {
+        self.answer_mean.load(Ordering::Relaxed)
+    }
+
+    /// Takes one more answer into the average.
+    pub(super) fn answered(&self, tokens: usize) {
+        // Two at once may lose one sample of an average; nothing depends on it.
+        let mean = self.answer_mean().saturating_mul(7).saturating_add(tokens as u64).div_ceil(8);
+        self.answer_mean.store(mean.max(1), Ordering::Relaxed);
+    }
+
+    /// What the engine was measured to do.
+    pub(super) fn speed(&self) -> Speed {
+        Speed { prefill: self.stats.prefill_rate(), decode: self.stats.decode_rate() }
+    }
 }
+
+/// Lock of a part that is held for moments only.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Room in the channel to the keeper: each request sends it two messages at most.
+pub(super) const KEEPER_ROOM: usize = 2 * limits::LIVE_REQUESTS_MAX;

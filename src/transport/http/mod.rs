@@ -2,7 +2,7 @@
 //!
 //! - `listen` binds sockets with the right permissions from their first moment on.
 //! - `serve` accepts, bounds and ends connections.
-//! - `routes` is the table of paths; `openai` and `operate` answer them.
+//! - `routes` is the table of paths; `openai`, `requests` and `operate` answer them.
 //!
 //! Limits: connections, head and body sizes and times are in [`crate::domain::limits`]. A
 //! caller that goes away, even by closing only its sending side, cancels what it asked.
@@ -13,6 +13,7 @@ mod listen;
 mod openai;
 mod operate;
 mod reply;
+mod requests;
 mod routes;
 mod serve;
 mod stream;
@@ -22,7 +23,7 @@ pub use listen::{Listener, bind_tcp, bind_unix};
 pub use routes::{App, routes};
 pub use serve::serve;
 
-use crate::domain::ClientId;
+use crate::{domain::ClientId, service::Service};
 
 /// Who is at the other end of a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,10 +40,10 @@ pub enum Peer {
 }
 
 impl Peer {
-    /// The unit of fairness.
-    pub fn client(&self) -> ClientId {
+    /// The unit of fairness, of ids and of rights.
+    pub fn client(&self, service: &Service) -> ClientId {
         match self {
-            Self::Unix { uid, .. } => ClientId::of_user(*uid),
+            Self::Unix { uid, .. } => service.client_of_uid(*uid),
             Self::Tcp(address) => ClientId::of_address(address.ip()),
         }
     }

@@ -3,9 +3,10 @@
 use axum::{
     Extension, Json,
     extract::{Path, Request, State},
-    http::HeaderMap,
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::{
@@ -16,7 +17,7 @@ use super::{
 use crate::{
     domain::{Error, ErrorKind, Lane, RequestId, Result, limits},
     engine::Model,
-    service::{self, Envelope},
+    service::{self, Asked, Envelope, Own, Shown},
 };
 
 /// `POST /v1/chat/completions`
@@ -41,37 +42,66 @@ async fn complete(
     app: App,
     peer: Peer,
     request: Request,
-    read: fn(&[u8], Envelope) -> Result<service::Request>,
+    read: Read,
 ) -> Result<Response, Failure> {
-    let envelope = Envelope {
-        client: peer.client(),
-        id: given_id(request.headers())?,
-        lane: Lane::Interactive,
-        defaults: app.service.defaults(),
-    };
-    let expects_continue = request.headers().contains_key("expect");
-    let bytes = body::read(request.into_body(), expects_continue).await.inspect_err(|e| app.refused(e))?;
-    let request = read(&bytes, envelope).inspect_err(|e| app.refused(e))?;
-    let (id, include_usage, streams) = (request.id.clone(), request.include_usage, request.stream);
+    let request = take_in(&app, &peer, request, read).await?;
+    let (id, include_usage, streams) = (request.key.id.clone(), request.include_usage, request.stream);
     tracing::debug!(%id, ?peer, stream = streams, "request");
-    let mut answer = app.service.submit(request).map_err(|e| Failure::of(e, id.clone()))?;
+    let failed = |e| Failure::of(e, id.clone());
+    let mut answer = match app.service.ask(request).await.map_err(failed)? {
+        Asked::Fresh(answer) => answer,
+        Asked::Same(same) => {
+            let shown = same.finish().await.map_err(failed)?;
+            return Ok(if streams { stream::again(&shown, include_usage, &id) } else { again(shown, &id) });
+        }
+    };
     if streams {
         return Ok(stream::response(answer, include_usage));
     }
-    let outcome = answer.finish().await.map_err(|e| Failure::of(e, id.clone()))?;
+    let outcome = answer.finish().await.map_err(failed)?;
     let mut response = Json(answer.frame.completion(&outcome)).into_response();
     device_headers(response.headers_mut(), &id);
     Ok(response)
 }
 
+/// From a body to a request.
+pub(super) type Read = fn(Bytes, Envelope) -> Result<service::Request>;
+
+/// Reads a request off the connection.
+pub(super) async fn take_in(
+    app: &App,
+    peer: &Peer,
+    request: Request,
+    read: Read,
+) -> Result<service::Request, Failure> {
+    let envelope = Envelope {
+        client: peer.client(&app.service),
+        own: Own { id: given_id(request.headers())?, ..Own::default() },
+        lane: Lane::Interactive,
+        defaults: app.service.defaults(),
+    };
+    let expects_continue = request.headers().contains_key("expect");
+    let bytes = body::read(request.into_body(), expects_continue).await.inspect_err(|e| app.refused(e))?;
+    Ok(read(bytes, envelope).inspect_err(|e| app.refused(e))?)
+}
+
+/// A final that was written before, as it was.
+pub(super) fn again(shown: Shown, id: &RequestId) -> Response {
+    let status = StatusCode::from_u16(shown.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let json = [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
+    let mut response = (status, json, shown.body).into_response();
+    device_headers(response.headers_mut(), id);
+    response
+}
+
 /// `Idempotency-Key` is the request's id.
-fn given_id(headers: &HeaderMap) -> Result<Option<RequestId>> {
+fn given_id(headers: &HeaderMap) -> Result<Option<String>> {
     let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
-    let id = value.to_str().ok().and_then(RequestId::new).ok_or_else(|| {
+    let id = value.to_str().ok().filter(|id| RequestId::new(id).is_some()).ok_or_else(|| {
         let max = limits::REQUEST_ID_BYTES_MAX;
         Error::invalid("Idempotency-Key", format!("an id is 1 to {max} of letters, digits and -_.:@"))
     })?;
-    Ok(Some(id))
+    Ok(Some(id.to_owned()))
 }
 
 /// `GET /v1/models`

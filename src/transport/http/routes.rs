@@ -6,7 +6,7 @@ use axum::{
     routing::{get, post},
 };
 
-use super::{auth, openai, operate};
+use super::{auth, openai, operate, requests};
 use crate::{
     domain::Error,
     service::{Service, status::Identity},
@@ -35,6 +35,8 @@ pub fn routes(app: App) -> Router {
     Router::new()
         .route("/v1/chat/completions", post(openai::chat))
         .route("/v1/completions", post(openai::completion))
+        .route("/v1/requests", post(requests::accept))
+        .route("/v1/requests/{id}", get(requests::look_up).delete(requests::cancel))
         .route("/v1/models", get(openai::models))
         .route("/v1/models/{name}", get(openai::model))
         .route("/v1/status", get(operate::status))

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 
 use axum::{
     body::Body,
-    http::{HeaderValue, header},
+    http::{HeaderMap, HeaderValue, header},
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
@@ -13,8 +13,11 @@ use serde_json::Value;
 
 use super::reply::device_headers;
 use crate::{
-    domain::{Error, Outcome, limits},
-    service::{Answer, reply::error_body},
+    domain::{Error, Outcome, RequestId, limits},
+    service::{
+        Answer, Shown,
+        reply::{chunks_of, error_body},
+    },
 };
 
 /// What comes next in a stream.
@@ -31,6 +34,18 @@ struct State {
     next: Next,
 }
 
+/// A final that was written before, in the framing of a stream.
+pub(super) fn again(shown: &Shown, include_usage: bool, id: &RequestId) -> Response {
+    let mut events = Vec::new();
+    for chunk in chunks_of(&shown.body, include_usage) {
+        events.extend_from_slice(&event(&chunk));
+    }
+    events.extend_from_slice(b"data: [DONE]\n\n");
+    let mut response = Body::from(events).into_response();
+    stream_headers(response.headers_mut(), id);
+    response
+}
+
 /// Streams an answer. Dropping the response cancels the request.
 pub(super) fn response(answer: Answer, include_usage: bool) -> Response {
     let id = answer.frame.id.clone();
@@ -40,11 +55,14 @@ pub(super) fn response(answer: Answer, include_usage: bool) -> Response {
         Some((Ok::<_, Infallible>(bytes), state))
     });
     let mut response = Body::from_stream(events).into_response();
-    let headers = response.headers_mut();
+    stream_headers(response.headers_mut(), &id);
+    response
+}
+
+fn stream_headers(headers: &mut HeaderMap, id: &RequestId) {
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    device_headers(headers, &id);
-    response
+    device_headers(headers, id);
 }
 
 async fn step(state: &mut State) -> Option<Bytes> {

@@ -1,0 +1,16 @@
+//! Where data may be processed.
+
+/// How far from the device data may go; each zone includes the ones before it.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Deserialize, serde::Serialize,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Zone {
+    /// This board.
+    #[default]
+    Device,
+    /// A server on the premises.
+    Site,
+    /// Anywhere else.
+    Cloud,
+}

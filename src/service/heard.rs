@@ -1,0 +1,83 @@
+//! The pieces of an answer on their way: gathered for the final, passed on to the caller,
+//! and told over topics in larger pieces.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use super::{Service, live::Live, notice::News};
+use crate::domain::{Delta, Outcome, limits};
+
+/// What was heard of an answer so far.
+#[derive(Debug, Default)]
+pub(super) struct Heard {
+    all: Delta,
+    told: u64,
+    untold: Delta,
+}
+
+impl Heard {
+    /// Whether nobody has heard anything yet.
+    pub(super) fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    /// Hears until the engine has no more pieces.
+    pub(super) async fn hear(
+        &mut self,
+        service: &Service,
+        live: &Arc<Live>,
+        pieces: &mut mpsc::Receiver<Delta>,
+        caller: Option<mpsc::Sender<Delta>>,
+    ) {
+        let mut due = None;
+        loop {
+            let piece = match due {
+                None => pieces.recv().await,
+                Some(at) => match tokio::time::timeout_at(at, pieces.recv()).await {
+                    Ok(piece) => piece,
+                    Err(_) => {
+                        due = None;
+                        self.tell(service, live);
+                        continue;
+                    }
+                },
+            };
+            let Some(piece) = piece else { break };
+            append(&mut self.all, &piece);
+            if let Some(caller) = &caller {
+                // A caller that is gone misses nothing that it could still read.
+                let _ = caller.send(piece).await;
+                continue;
+            }
+            append(&mut self.untold, &piece);
+            due.get_or_insert_with(|| tokio::time::Instant::now() + limits::DELTA_COALESCE);
+            if self.untold.tokens >= limits::DELTA_COALESCE_TOKENS {
+                due = None;
+                self.tell(service, live);
+            }
+        }
+        self.tell(service, live);
+    }
+
+    fn tell(&mut self, service: &Service, live: &Arc<Live>) {
+        let piece = std::mem::take(&mut self.untold);
+        if !piece.text.is_empty() {
+            service.tell(live, News::Delta { seq: self.told, text: piece.text, tokens: piece.tokens });
+            self.told += 1;
+        }
+    }
+
+    /// The whole answer, when `rest` is what came at its end.
+    pub(super) fn whole(self, outcome: &Outcome) -> Outcome {
+        let mut all = self.all;
+        append(&mut all, &outcome.rest);
+        Outcome { rest: all, ..outcome.clone() }
+    }
+}
+
+fn append(to: &mut Delta, piece: &Delta) {
+    to.text.push_str(&piece.text);
+    to.tokens += piece.tokens;
+    to.logprobs.extend(piece.logprobs.iter().cloned());
+}

@@ -1,0 +1,185 @@
+//! The one who writes to the store: acceptances and finals, each until it is certain.
+//!
+//! Whoever asks for a write may go away, a closed connection for instance; the write and what
+//! follows from it go on here. Writes that come close together share one commit.
+
+use std::sync::Arc;
+
+use futures_util::{StreamExt, stream::FuturesUnordered};
+use tokio::sync::{mpsc, oneshot};
+
+use super::{
+    Service,
+    live::{Final, Keeping, Live},
+    notice::News,
+    shared::lock,
+};
+use crate::{
+    domain::{Clock, Error, ErrorKind, Result, limits},
+    scheduler::{Place, Work},
+    store::{Accepted, Finish, Finished, NewMessage, NewRequest, Stored},
+};
+
+/// What is to be written.
+pub(super) enum Keep {
+    /// A request, before anybody is told that it is accepted.
+    Accept { live: Arc<Live>, row: NewRequest, place: Place, done: oneshot::Sender<Result<Option<Stored>>> },
+    /// A final, before anybody gets to see it.
+    Final { live: Arc<Live>, ending: Final, finish: Box<Finish> },
+}
+
+impl Service {
+    /// Writes what comes, until nobody is left who could send anything.
+    pub async fn keep(self, mut orders: mpsc::Receiver<Keep>) {
+        let mut writes = FuturesUnordered::new();
+        loop {
+            tokio::select! {
+                order = orders.recv() => match order {
+                    Some(Keep::Accept { live, row, place, done }) => {
+                        writes.push(futures_util::future::Either::Left(self.keep_request(live, row, place, done)));
+                    }
+                    Some(Keep::Final { live, ending, finish }) => {
+                        writes.push(futures_util::future::Either::Right(self.keep_final(live, ending, finish)));
+                    }
+                    None => break,
+                },
+                Some(()) = writes.next() => {}
+            }
+        }
+        while writes.next().await.is_some() {}
+    }
+
+    async fn keep_request(
+        &self,
+        live: Arc<Live>,
+        row: NewRequest,
+        place: Place,
+        done: oneshot::Sender<Result<Option<Stored>>>,
+    ) {
+        let s = &self.shared;
+        let outcome = match s.store.accept(row).await {
+            Ok(Accepted::New) => Ok(None),
+            // An earlier try of this write may have reached the disk although it failed: it is
+            // the same request and nobody runs it, so it is taken as accepted now.
+            Ok(Accepted::Known(stored)) if !stored.is_finished() && stored.digest == live.request.digest => {
+                Ok(None)
+            }
+            Ok(Accepted::Known(stored)) => Ok(Some(*stored)),
+            Err(error) => Err(error),
+        };
+        match &outcome {
+            Ok(None) => {
+                self.supersede(&live);
+                self.enqueue(&live, place);
+                let (position, eta) = self.outlook(&live);
+                self.tell(&live, News::Queued { position, eta });
+            }
+            Ok(Some(_)) | Err(_) => {
+                s.queue().release(place);
+                s.lives.remove(live.key());
+                s.one_ended.notify_waiters();
+                if let Err(error) = &outcome {
+                    // Whoever attached to it meanwhile learns it, too.
+                    live.progress.send_replace(super::Progress::Ended(Arc::new(Final::refusal(&live, error.clone()))));
+                }
+            }
+        }
+        let _ = done.send(outcome);
+    }
+
+    /// Puts an accepted request into the queue.
+    pub(super) fn enqueue(&self, live: &Arc<Live>, place: Place) {
+        let s = &self.shared;
+        let work = lock(&live.prepared).as_ref().map_or_else(|| self.guess(live), |p| p.work(s.answer_mean()));
+        live.progress.send_replace(super::Progress::Queued);
+        {
+            let mut queue = s.queue();
+            let ticket = queue.push(place, live.request.lane, work, Arc::clone(live));
+            *lock(&live.ticket) = Some(ticket);
+        }
+        if let Some(error) = live.cancel.error() {
+            // Cancelled while it was on its way to the disk.
+            self.take_from_queue(live);
+            self.settle(live, Err(error), None);
+        }
+        s.queued.notify_one();
+        s.waiting_changed.notify_one();
+    }
+
+    /// Before a model is there: about four bytes of text are a token.
+    fn guess(&self, live: &Live) -> Work {
+        let answer = self.shared.answer_mean().min(live.request.options.tokens_max as u64);
+        Work { prompt: live.request.body.len() as u64 / 4, answer }
+    }
+
+    /// A newer request takes the place of queued ones that it supersedes.
+    fn supersede(&self, newer: &Arc<Live>) {
+        let Some(key) = &newer.request.own.supersedes else { return };
+        for older in self.shared.lives.all() {
+            let same = older.key().client == newer.key().client
+                && older.request.own.supersedes.as_ref() == Some(key)
+                && !Arc::ptr_eq(&older, newer);
+            if same && self.take_from_queue(&older) {
+                let why = format!("request {} took its place", newer.key().id);
+                self.settle(&older, Err(Error::new(ErrorKind::Superseded, why)), None);
+            }
+        }
+    }
+
+    async fn keep_final(&self, live: Arc<Live>, ending: Final, finish: Box<Finish>) {
+        let s = &self.shared;
+        let mut tries = 0u32;
+        let ending = loop {
+            match s.store.finish((*finish).clone()).await {
+                Ok(Finished::Stored { .. }) => break ending,
+                // The first final stays, whatever a second run would have said.
+                Ok(Finished::Already(first)) => break Final { shown: first.into(), ..ending },
+                Err(error) if matches!(live.keeping, Keeping::Keyed) => {
+                    // Nobody was promised anything yet: the caller hears why and may ask again.
+                    break Final::refusal(&live, error);
+                }
+                Err(error) => {
+                    tries += 1;
+                    if tries == 1 {
+                        let id = live.key().id.as_str();
+                        tracing::error!(%error, id, "a final cannot be written; trying again until it is");
+                    }
+                    tokio::time::sleep(limits::SETTLE_RETRY).await;
+                }
+            }
+        };
+        s.outbox.notify_one();
+        self.ended(&live, ending);
+    }
+
+    /// What a final looks like on disk.
+    pub(super) fn finish_of(&self, live: &Live, ending: &Final, message: Option<NewMessage>) -> Result<Finish> {
+        let s = &self.shared;
+        let insert = match live.keeping {
+            Keeping::Keyed => Some(self.row(live, &super::Reply::Kept)?),
+            _ => None,
+        };
+        Ok(Finish {
+            key: live.key().clone(),
+            status: ending.shown.status,
+            body: ending.shown.body.clone(),
+            ended: s.clock.stamp(),
+            usage: ending.result.as_ref().ok().map(|outcome| super::settle::usage(ending, outcome)),
+            message,
+            insert: insert.map(Box::new),
+        })
+    }
+
+    /// What a request looks like on disk.
+    pub(super) fn row(&self, live: &Live, reply: &super::Reply) -> Result<NewRequest> {
+        let s = &self.shared;
+        Ok(NewRequest {
+            key: live.key().clone(),
+            digest: live.request.digest,
+            lane: live.request.lane,
+            accepted: s.clock.stamp(),
+            budget: live.deadline.and_then(|d| d.remaining(s.clock.boot())),
+            spec: super::spec::write(&live.request, reply)?,
+        })
+    }
+}

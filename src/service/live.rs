@@ -1,0 +1,196 @@
+//! One request between intake and final, and the table of all of them.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
+};
+
+use tokio::sync::{mpsc, watch};
+
+use super::{Input, Reply, Request, prepare::Prepared, reply::Frame};
+use crate::{
+    domain::{BootTime, Deadline, Delta, Outcome, Result},
+    engine::CancelFlag,
+    scheduler::Ticket,
+    store::{RequestKey, StoredFinal},
+};
+
+/// What happens to a request when nobody waits for it any more.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Keeping {
+    /// It lives as long as its caller, who can never ask for it again.
+    Passing,
+    /// It lives as long as its callers; its final is kept, for they can ask again by their id.
+    Keyed,
+    /// It is on disk and ends with its final, whoever waits.
+    Durable(Reply),
+}
+
+/// What a final looks like on every transport.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shown {
+    /// The status number.
+    pub status: u16,
+    /// A completion or an error, as JSON.
+    pub body: Vec<u8>,
+}
+
+impl From<StoredFinal> for Shown {
+    fn from(stored: StoredFinal) -> Self {
+        Self { status: stored.status, body: stored.body }
+    }
+}
+
+/// The one terminal answer, in every form that somebody may want.
+#[derive(Debug)]
+pub struct Final {
+    /// The completion, or why there is none.
+    pub result: Result<Outcome>,
+    /// What everybody gets to see.
+    pub shown: Shown,
+    /// What the pieces of a stream repeat; `None` when no model was asked.
+    pub frame: Option<Frame>,
+}
+
+/// Where a request is in its life.
+#[derive(Clone, Debug, Default)]
+pub enum Progress {
+    /// On its way to the disk.
+    #[default]
+    Arriving,
+    /// Waiting for a slot.
+    Queued,
+    /// Being answered.
+    Running,
+    /// Done.
+    Ended(Arc<Final>),
+}
+
+impl Progress {
+    /// One word for status and events.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Arriving => "arriving",
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Ended(_) => "finished",
+        }
+    }
+}
+
+/// A request that has no final yet.
+pub(super) struct Live {
+    pub(super) request: Request,
+    pub(super) keeping: Keeping,
+    pub(super) deadline: Option<Deadline>,
+    pub(super) accepted: BootTime,
+    /// Tokens of the prompt, when a model was at hand at intake.
+    pub(super) prepared: Mutex<Option<Prepared>>,
+    /// Where it stands in the queue.
+    pub(super) ticket: Mutex<Option<Ticket>>,
+    pub(super) cancel: CancelFlag,
+    /// Where pieces of the answer go while it is written.
+    pub(super) deltas: Mutex<Option<mpsc::Sender<Delta>>>,
+    pub(super) progress: watch::Sender<Progress>,
+    /// Callers that wait for it now.
+    pub(super) callers: AtomicU32,
+    /// Its final is on its way: whoever sets this writes it, nobody else.
+    settling: AtomicBool,
+    ran_again: AtomicBool,
+    /// What is asked the second time, when the first answer was not what a task needs.
+    second: OnceLock<Input>,
+}
+
+impl Live {
+    pub(super) fn new(
+        request: Request,
+        keeping: Keeping,
+        deadline: Option<Deadline>,
+        accepted: BootTime,
+        prepared: Option<Prepared>,
+    ) -> Self {
+        Self {
+            request,
+            keeping,
+            deadline,
+            accepted,
+            prepared: Mutex::new(prepared),
+            ticket: Mutex::default(),
+            cancel: CancelFlag::default(),
+            deltas: Mutex::default(),
+            progress: watch::Sender::default(),
+            callers: AtomicU32::new(0),
+            settling: AtomicBool::new(false),
+            ran_again: AtomicBool::new(false),
+            second: OnceLock::new(),
+        }
+    }
+
+    pub(super) fn key(&self) -> &RequestKey {
+        &self.request.key
+    }
+
+    pub(super) fn is_durable(&self) -> bool {
+        matches!(self.keeping, Keeping::Durable(_))
+    }
+
+    /// Whether the one who asks is to write the final; true once.
+    pub(super) fn claim_final(&self) -> bool {
+        !self.settling.swap(true, Ordering::AcqRel)
+    }
+
+    /// What is to be answered.
+    pub(super) fn input(&self) -> &Input {
+        self.second.get().unwrap_or(&self.request.input)
+    }
+
+    /// Asks something else the next time; true once.
+    pub(super) fn ask_again(&self, input: Input) -> bool {
+        self.second.set(input).is_ok()
+    }
+
+    /// Whether it may run once more after the engine died under it; true once.
+    pub(super) fn claim_second_run(&self) -> bool {
+        !self.ran_again.swap(true, Ordering::AcqRel)
+    }
+}
+
+/// Every request that has no final yet, by its key.
+#[derive(Default)]
+pub(super) struct Lives(Mutex<HashMap<RequestKey, Arc<Live>>>);
+
+impl Lives {
+    pub(super) fn get(&self, key: &RequestKey) -> Option<Arc<Live>> {
+        self.lock().get(key).cloned()
+    }
+
+    /// Puts a request in, or returns the one that has its key already.
+    pub(super) fn insert(&self, live: &Arc<Live>) -> Result<(), Arc<Live>> {
+        match self.lock().entry(live.key().clone()) {
+            std::collections::hash_map::Entry::Occupied(there) => Err(Arc::clone(there.get())),
+            std::collections::hash_map::Entry::Vacant(free) => {
+                free.insert(Arc::clone(live));
+                Ok(())
+            }
+        }
+    }
+
+    pub(super) fn remove(&self, key: &RequestKey) {
+        self.lock().remove(key);
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    pub(super) fn all(&self) -> Vec<Arc<Live>> {
+        self.lock().values().cloned().collect()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<RequestKey, Arc<Live>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

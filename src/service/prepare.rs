@@ -1,0 +1,91 @@
+//! From a request to what the engine needs of it: token ids, room for the answer.
+
+use std::sync::Arc;
+
+use super::{
+    Input, Request,
+    reply::Frame,
+};
+use crate::{
+    domain::{Clock, Error, ErrorKind, Result, UnixSeconds},
+    engine::Model,
+    scheduler::Work,
+};
+
+/// A request in the tokens of one model.
+#[derive(Clone)]
+pub(super) struct Prepared {
+    pub(super) model: Arc<Model>,
+    pub(super) prompt: Vec<u32>,
+    /// Most tokens of the answer; the context has room for them.
+    pub(super) answer_tokens: usize,
+}
+
+impl Prepared {
+    /// What it takes, when answers have `answer_mean` tokens on average.
+    pub(super) fn work(&self, answer_mean: u64) -> Work {
+        Work { prompt: self.prompt.len() as u64, answer: answer_mean.clamp(1, self.answer_tokens as u64) }
+    }
+
+    /// What every part of the answer repeats.
+    pub(super) fn frame(&self, request: &Request, created: UnixSeconds) -> Frame {
+        Frame {
+            id: request.key.id.clone(),
+            created,
+            model: self.model.manifest.name.clone(),
+            fingerprint: self.model.fingerprint(),
+            kind: request.kind,
+        }
+    }
+}
+
+/// Holds a request against the model: its name, its context, its vocabulary.
+pub(super) fn prepare(
+    request: &Request,
+    input: &Input,
+    model: &Arc<Model>,
+    clock: &dyn Clock,
+) -> Result<Prepared> {
+    if let Some(wanted) = request.model.as_deref().filter(|m| *m != model.manifest.name) {
+        let why = format!("model `{wanted}` is not loaded here; ask for `{}` or `auto`", model.manifest.name);
+        return Err(Error { param: Some("model".into()), ..Error::new(ErrorKind::ModelNotFound, why) });
+    }
+    let prompt = encode(input, model, clock)?;
+    check_bias(request, model)?;
+    let answer_tokens = model
+        .answer_room(prompt.len(), request.options.tokens_max)
+        .map_err(|e| Error { param: Some(request.input.field().into()), ..e })?;
+    Ok(Prepared { model: Arc::clone(model), prompt, answer_tokens })
+}
+
+fn encode(input: &Input, model: &Model, clock: &dyn Clock) -> Result<Vec<u32>> {
+    let mut prompt = match input {
+        Input::Chat(messages) => {
+            let rendered = model.template.render(messages, None, true, clock.wall())?;
+            model.tokenizer.encode_prompt(&rendered)?
+        }
+        Input::Text(text) => model.tokenizer.encode_text(text)?,
+        Input::Tokens(ids) => {
+            if let Some(id) = ids.iter().find(|id| **id as usize >= model.manifest.vocabulary) {
+                return Err(Error::invalid("prompt", format!("{id} is not a token of this model")));
+            }
+            ids.clone()
+        }
+    };
+    if prompt.is_empty() {
+        // A model needs one token to go on from: the one that begins a text.
+        prompt.extend(model.manifest.bos.or(model.manifest.eos.first().copied()));
+    }
+    Ok(prompt)
+}
+
+fn check_bias(request: &Request, model: &Model) -> Result<()> {
+    let beyond =
+        request.options.sampling.logit_bias.iter().find(|(id, _)| *id as usize >= model.manifest.vocabulary);
+    match beyond {
+        Some((id, _)) => {
+            Err(Error::invalid(format!("logit_bias.{id}"), format!("{id} is not a token of this model")))
+        }
+        None => Ok(()),
+    }
+}

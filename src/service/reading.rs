@@ -1,0 +1,215 @@
+//! What sensors send: from a reading to a request, and from an answer to a result.
+
+use std::{sync::Arc, time::Duration};
+
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+
+use super::{
+    Envelope, Own, Receipt, Reply, Request, Service, TaskReply,
+    live::{Final, Live},
+    reply::Frame,
+    shared::lock,
+};
+use crate::{
+    domain::{Clock, Error, ErrorKind, Lane, Outcome, RequestId, Result, limits},
+    store::{Digest, NewMessage, RequestKey},
+    task::{Decision, Rendered, Task, TaskError},
+};
+
+/// A message on a topic that tasks listen to.
+#[derive(Clone, Copy, Debug)]
+pub struct Reading<'a> {
+    /// Where it came.
+    pub topic: &'a str,
+    /// What it says.
+    pub payload: &'a [u8],
+    /// The broker says that it may have sent it before.
+    pub again: bool,
+    /// The broker kept it from before we listened.
+    pub retained: bool,
+}
+
+impl Service {
+    /// Takes a reading to every task that listens to its topic. An error means that it is
+    /// not certain to be kept: the broker is to send it again.
+    pub async fn reading(&self, reading: Reading<'_>) -> Result<()> {
+        let s = &self.shared;
+        let tasks: Vec<Arc<Task>> = s.tasks.matching(reading.topic).cloned().collect();
+        for task in tasks {
+            if reading.retained && !task.options().accept_retained {
+                continue;
+            }
+            let decision = lock(&s.gate).decide(&task, reading.topic, reading.payload, s.clock.boot());
+            match decision {
+                Decision::Run => self.run_task(&task, reading.topic, reading.payload, reading.again).await?,
+                Decision::Later { .. } => s.held.notify_one(),
+                Decision::Skip(why) => {
+                    s.metrics.reading_skipped(why.name());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs readings that were held back, when their time comes.
+    pub async fn release_readings(self) {
+        let s = &self.shared;
+        loop {
+            let held = s.held.notified();
+            let now = s.clock.boot();
+            let due = lock(&s.gate).due(now);
+            for reading in due {
+                let Some(task) = s.tasks.get(&reading.task).cloned() else { continue };
+                if let Err(error) = self.run_task(&task, &reading.topic, &reading.payload, false).await {
+                    tracing::warn!(task = task.name(), topic = reading.topic, %error, "a reading was not taken in");
+                }
+            }
+            let next = lock(&s.gate).next_due().map(|at| at.since(s.clock.boot()));
+            tokio::select! {
+                () = held => {}
+                () = tokio::time::sleep(next.unwrap_or(limits::EXPIRY_SWEEP).max(Duration::from_millis(1))) => {}
+            }
+        }
+    }
+
+    async fn run_task(&self, task: &Arc<Task>, topic: &str, payload: &[u8], again: bool) -> Result<()> {
+        let digest = reading_digest(topic, payload);
+        if again && self.was_taken_in(task, digest).await? {
+            self.shared.metrics.duplicate();
+            return Ok(());
+        }
+        let refused = match task.render(topic, payload) {
+            Ok(rendered) => {
+                let to = task_reply(task, topic, &rendered);
+                match self.task_request(task, rendered, digest) {
+                    Ok(request) => match self.accept(request, Reply::Task(to)).await {
+                        Ok(Receipt::Accepted(_) | Receipt::Known(_) | Receipt::Done(_)) => return Ok(()),
+                        Ok(Receipt::Uncertain(error)) => return Err(error),
+                        Err(error) if error.kind == ErrorKind::Draining => return Err(error),
+                        Err(error) => error,
+                    },
+                    Err(error) => error,
+                }
+            }
+            Err(error) => {
+                self.shared.metrics.refused(error.kind());
+                as_error(&error)
+            }
+        };
+        tracing::info!(task = task.name(), topic, error = %refused, "no request was made of this reading");
+        let payload = task.error_payload(topic, &refused, None);
+        let message = message(task.error_topic(topic), &payload, false);
+        match self.shared.store.publish(message).await {
+            Ok(_) => self.shared.outbox.notify_one(),
+            Err(error) => tracing::warn!(task = task.name(), %error, "the reason could not be published"),
+        }
+        Ok(())
+    }
+
+    /// Whether this very reading became a request before its PUBACK was lost.
+    async fn was_taken_in(&self, task: &Task, digest: Digest) -> Result<bool> {
+        let found = self.shared.store.find_by_digest(task.client(), digest).await?;
+        let now = self.shared.clock.stamp();
+        Ok(found.is_some_and(|stored| stored.accepted.elapsed(&now) < limits::READING_AGAIN))
+    }
+
+    fn task_request(&self, task: &Task, rendered: Rendered, digest: Digest) -> Result<Request> {
+        let own = Own {
+            lane: Some(rendered.lane),
+            deadline_ms: rendered.deadline.map(|d| d.as_millis() as u64),
+            data_class: task.options().data_class.clone(),
+            supersedes: rendered.supersedes,
+            ..Own::default()
+        };
+        let key = RequestKey { client: task.client(), id: RequestId::generate() };
+        let defaults = self.shared.defaults;
+        let envelope = Envelope { client: key.client.clone(), own, lane: Lane::Normal, defaults };
+        let request = Request::chat(rendered.body.to_string().into(), envelope)?;
+        // The digest is of the reading: the prompt may be the same for different readings.
+        Ok(Request { digest, ..request })
+    }
+
+    /// An answer for a task: held against its schema, asked for once more if it fails.
+    pub(super) fn conclude_task(&self, live: &Arc<Live>, to: &TaskReply, frame: Frame, whole: Outcome) {
+        let Some(task) = self.shared.tasks.get(&to.task).cloned() else {
+            let why = format!("task `{}` is no longer configured", to.task);
+            return self.settle(live, Err(Error::new(ErrorKind::Cancelled, why)), None);
+        };
+        match task.check(&whole.rest.text) {
+            Ok(value) => {
+                self.settle_with(live, Final::answer(frame, whole.clone(), &whole), Some(value));
+            }
+            Err(error) => {
+                tracing::info!(task = task.name(), id = %live.key().id, error = error.reason(), "the answer fails its schema");
+                if task.options().retries > 0 && self.ask_once_more(live, &task, &whole, &error) {
+                    return;
+                }
+                self.settle(live, Err(as_error(&error)), None);
+            }
+        }
+    }
+
+    /// Puts the request into the queue again, with what was wrong. False when it was asked twice already.
+    fn ask_once_more(&self, live: &Arc<Live>, task: &Task, whole: &Outcome, error: &TaskError) -> bool {
+        let Ok(body) = serde_json::from_slice::<Value>(&live.request.body) else { return false };
+        let body = task.retry_body(&body, &whole.rest.text, error);
+        let envelope = Envelope {
+            client: live.key().client.clone(),
+            own: live.request.own.clone(),
+            lane: live.request.lane,
+            defaults: self.shared.defaults,
+        };
+        match Request::chat(body.to_string().into(), envelope) {
+            Ok(second) if live.ask_again(second.input) => {
+                self.requeue(live);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// What a task publishes at the end of its request.
+    pub(super) fn task_message(
+        &self,
+        live: &Live,
+        to: &TaskReply,
+        ending: &Final,
+        result: Option<Value>,
+    ) -> NewMessage {
+        match (&ending.result, result) {
+            (Ok(_), Some(value)) => message(to.result.clone(), &value, to.retain),
+            (Ok(_), None) => message(to.result.clone(), &Value::Null, to.retain),
+            (Err(error), _) => {
+                let task = self.shared.tasks.get(&to.task);
+                let payload = task.map(|task| task.error_payload(&to.source, error, Some(&live.key().id)));
+                let payload = payload.unwrap_or_else(|| super::reply::error_body(error, Some(&live.key().id)));
+                message(to.error.clone(), &payload, false)
+            }
+        }
+    }
+}
+
+fn task_reply(task: &Task, topic: &str, rendered: &Rendered) -> TaskReply {
+    TaskReply {
+        task: task.name().to_owned(),
+        source: topic.to_owned(),
+        result: rendered.result_topic.clone(),
+        error: rendered.error_topic.clone(),
+        retain: task.options().result_retained,
+    }
+}
+
+fn message(topic: String, payload: &Value, retain: bool) -> NewMessage {
+    let payload = Some(payload.to_string().into_bytes());
+    NewMessage { topic, payload, properties: Vec::new(), retain, expires: None }
+}
+
+fn as_error(error: &TaskError) -> Error {
+    Error::new(error.kind(), error.reason())
+}
+
+fn reading_digest(topic: &str, payload: &[u8]) -> Digest {
+    let hash = Sha256::new().chain_update(topic).chain_update([0]).chain_update(payload);
+    Digest(hash.finalize().into())
+}

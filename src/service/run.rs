@@ -1,0 +1,210 @@
+//! The queue's way to the engine, and each running request's way to its end.
+
+use std::{future::pending, sync::Arc};
+
+use futures_util::{StreamExt, stream::FuturesUnordered};
+use tokio::sync::{mpsc, oneshot};
+
+use super::{
+    Progress, Reply, Service,
+    heard::Heard,
+    live::{Final, Keeping, Live},
+    notice::News,
+    prepare::{Prepared, prepare},
+    reply::Frame,
+    shared::lock,
+};
+use crate::{
+    domain::{Clock, Deadline, Delta, Error, ErrorKind, Outcome, Result, limits},
+    engine::{Cancel, Command, EngineState, Job, Model},
+};
+
+/// A job that the engine has.
+struct Run {
+    frame: Frame,
+    done: oneshot::Receiver<Result<Outcome>>,
+    /// The engine's pieces, when they are heard on the way to the caller.
+    pieces: Option<mpsc::Receiver<Delta>>,
+}
+
+/// How one run ended.
+enum RunEnd {
+    Outcome(Result<Outcome>),
+    /// The engine died under it.
+    Died,
+}
+
+impl Service {
+    /// Hands queued requests to the engine, one at a time, in the order of the queue, and
+    /// sees each to its end. Ends with the engine.
+    pub async fn dispatch(self, commands: mpsc::Sender<Command>) {
+        let mut running = FuturesUnordered::new();
+        loop {
+            let place = tokio::select! {
+                place = commands.reserve(), if running.len() < limits::RUNNING_MAX => match place {
+                    Ok(place) => place,
+                    Err(_) => return,
+                },
+                Some(()) = running.next() => continue,
+            };
+            let next = self.next();
+            tokio::pin!(next);
+            let (live, model) = loop {
+                tokio::select! {
+                    found = &mut next => break found,
+                    Some(()) = running.next() => {}
+                }
+            };
+            if let Some((job, run)) = self.start(&live, &model) {
+                place.send(Command::Run(Box::new(job)));
+                running.push(self.follow(live, run));
+            }
+        }
+    }
+
+    /// The next request, as soon as there is one and a model to answer it.
+    async fn next(&self) -> (Arc<Live>, Arc<Model>) {
+        let s = &self.shared;
+        let mut engine = s.engine.clone();
+        loop {
+            if engine.wait_for(|state| state.model().is_some()).await.is_err() {
+                return pending().await;
+            }
+            let queued = s.queued.notified();
+            // A model that dies in between takes nothing with it: the run ends as `Died`.
+            let EngineState::Ready(model) = engine.borrow().clone() else { continue };
+            if let Some(live) = s.queue().pop() {
+                lock(&live.ticket).take();
+                return (live, model);
+            }
+            queued.await;
+        }
+    }
+
+    /// Makes a job of a request; `None` when it ended instead.
+    fn start(&self, live: &Arc<Live>, model: &Arc<Model>) -> Option<(Job, Run)> {
+        let s = &self.shared;
+        if let Some(error) = live.cancel.error() {
+            self.settle(live, Err(error), None);
+            return None;
+        }
+        if live.deadline.is_some_and(|d| d.remaining(s.clock.boot()).is_none()) {
+            self.settle(live, Err(too_late()), None);
+            return None;
+        }
+        let fits = lock(&live.prepared).take().filter(|p| Arc::ptr_eq(&p.model, model));
+        let prepared = match fits.map_or_else(|| prepare(&live.request, live.input(), model, &*s.clock), Ok) {
+            Ok(prepared) => prepared,
+            Err(error) => {
+                self.settle(live, Err(error), None);
+                return None;
+            }
+        };
+        if live.is_durable() {
+            // Not waited for: it counts deaths of the daemon, and a death in this moment is
+            // no fault of the request.
+            s.store.note_begin(live.key().clone());
+        }
+        live.progress.send_replace(Progress::Running);
+        self.tell(live, News::Running);
+        let frame = prepared.frame(&live.request, s.clock.wall());
+        let (job, run) = self.job(live, prepared, frame);
+        Some((job, run))
+    }
+
+    fn job(&self, live: &Arc<Live>, prepared: Prepared, frame: Frame) -> (Job, Run) {
+        let (done, done_receiver) = oneshot::channel();
+        // Pieces that nobody will ask for again go straight to their caller.
+        let straight = matches!(live.keeping, Keeping::Passing);
+        let (deltas, pieces) = if straight {
+            (lock(&live.deltas).take(), None)
+        } else if lock(&live.deltas).is_some() || self.wants_news(live) {
+            let (sender, receiver) = mpsc::channel(limits::DELTAS_IN_FLIGHT_MAX);
+            (Some(sender), Some(receiver))
+        } else {
+            (None, None)
+        };
+        let mut options = live.request.options.clone();
+        options.tokens_max = prepared.answer_tokens;
+        let job = Job { prompt: prepared.prompt, options, cancel: live.cancel.clone(), deltas, done };
+        (job, Run { frame, done: done_receiver, pieces })
+    }
+
+    fn wants_news(&self, live: &Live) -> bool {
+        live.request.own.deltas == Some(true) && matches!(live.keeping, Keeping::Durable(Reply::Topic(_)))
+    }
+
+    /// Sees a running request to its end.
+    async fn follow(&self, live: Arc<Live>, mut run: Run) {
+        let mut heard = Heard::default();
+        let end = tokio::select! {
+            end = self.listen(&live, &mut run, &mut heard) => end,
+            () = self.until(live.deadline) => {
+                live.cancel.cancel(Cancel::Caller);
+                RunEnd::Outcome(Err(too_late()))
+            }
+        };
+        match end {
+            RunEnd::Died if heard.is_empty() && live.claim_second_run() => self.run_again(&live),
+            RunEnd::Died => {
+                let error = Error::internal("the engine died while it wrote this answer");
+                self.settle(&live, Err(error), None);
+            }
+            RunEnd::Outcome(Err(error)) if error.kind == ErrorKind::Draining && live.is_durable() => {
+                self.shelve(&live);
+            }
+            RunEnd::Outcome(Err(error)) => self.settle(&live, Err(error), None),
+            RunEnd::Outcome(Ok(outcome)) => self.conclude(&live, run.frame, outcome, heard),
+        }
+    }
+
+    /// Hears the pieces until the engine is done.
+    async fn listen(&self, live: &Arc<Live>, run: &mut Run, heard: &mut Heard) -> RunEnd {
+        if let Some(pieces) = &mut run.pieces {
+            let caller = lock(&live.deltas).take();
+            heard.hear(self, live, pieces, caller).await;
+        }
+        match (&mut run.done).await {
+            Ok(outcome) => RunEnd::Outcome(outcome),
+            Err(_) => RunEnd::Died,
+        }
+    }
+
+    /// An answer is there: a task holds it against its schema, everybody else takes it as it is.
+    fn conclude(&self, live: &Arc<Live>, frame: Frame, outcome: Outcome, heard: Heard) {
+        let whole = heard.whole(&outcome);
+        if let Keeping::Durable(Reply::Task(to)) = &live.keeping {
+            return self.conclude_task(live, to, frame, whole);
+        }
+        self.settle_with(live, Final::answer(frame, outcome, &whole), None);
+    }
+
+    /// The engine died before a word was heard: once, that is not the caller's matter.
+    fn run_again(&self, live: &Arc<Live>) {
+        tracing::warn!(id = %live.key().id, "the engine died under this request; it runs once more");
+        self.requeue(live);
+    }
+
+    /// Puts a request into the queue a second time.
+    pub(super) fn requeue(&self, live: &Arc<Live>) {
+        if self.shared.is_draining() && live.is_durable() {
+            return self.shelve(live);
+        }
+        let place = self.shared.queue().reserve_anyway(&live.key().client, live.request.body.len());
+        self.enqueue(live, place);
+    }
+
+    /// Waits for the deadline; for ever when there is none.
+    pub(super) async fn until(&self, deadline: Option<Deadline>) {
+        let Some(deadline) = deadline else { return pending().await };
+        // In pieces: the timer stands still while the board sleeps, the deadline does not.
+        while let Some(left) = deadline.remaining(self.shared.clock.boot()) {
+            tokio::time::sleep(left.min(limits::EXPIRY_SWEEP)).await;
+        }
+    }
+}
+
+/// The one error for all that come too late.
+pub(super) fn too_late() -> Error {
+    Error::new(ErrorKind::DeadlineExceeded, "the deadline passed before the answer was complete")
+}

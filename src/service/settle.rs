@@ -1,0 +1,159 @@
+//! The end of a request: its one final, in the form in which everybody gets it.
+
+use std::sync::{Arc, atomic::Ordering};
+
+use serde_json::Value;
+
+use super::{
+    Progress, Reply, Service,
+    keeper::Keep,
+    live::{Final, Keeping, Live, Shown},
+    reply::{Frame, error_body},
+    shared::lock,
+};
+use crate::{
+    domain::{Error, ErrorKind, Outcome, Result},
+    store::{NewMessage, UsageEntry},
+};
+
+impl Final {
+    /// An answer; `whole` is all of it, `outcome` what a stream has not yet sent.
+    pub(super) fn answer(frame: Frame, outcome: Outcome, whole: &Outcome) -> Self {
+        let body = frame.completion(whole).to_string().into_bytes();
+        Self { result: Ok(outcome), shown: Shown { status: 200, body }, frame: Some(frame) }
+    }
+
+    /// No answer, and why.
+    pub(super) fn refusal(live: &Live, error: Error) -> Self {
+        let body = error_body(&error, Some(&live.key().id)).to_string().into_bytes();
+        Self { shown: Shown { status: error.kind.status(), body }, result: Err(error), frame: None }
+    }
+}
+
+impl Service {
+    /// Ends a request with an error, unless it has its final already.
+    pub(super) fn settle(&self, live: &Arc<Live>, error: Result<Outcome>, frame: Option<Frame>) {
+        let ending = match (error, frame) {
+            (Ok(outcome), Some(frame)) => {
+                let whole = outcome.clone();
+                Final::answer(frame, outcome, &whole)
+            }
+            (Ok(_), None) => Final::refusal(live, Error::internal("an answer without a frame")),
+            (Err(error), _) => Final::refusal(live, error),
+        };
+        self.settle_with(live, ending, None);
+    }
+
+    /// Ends a request, unless it has its final already. `result`: what a task makes of the answer.
+    pub(super) fn settle_with(&self, live: &Arc<Live>, ending: Final, result: Option<Value>) {
+        if !live.claim_final() {
+            return;
+        }
+        let keep = match &live.keeping {
+            Keeping::Passing => false,
+            // A failure may go away with the next try, and the next try is the caller's right.
+            Keeping::Keyed => ending.result.is_ok(),
+            Keeping::Durable(_) => true,
+        };
+        if !keep {
+            return self.ended(live, ending);
+        }
+        let message = self.message(live, &ending, result);
+        match self.finish_of(live, &ending, message) {
+            Ok(finish) => {
+                let order = Keep::Final { live: Arc::clone(live), ending, finish: Box::new(finish) };
+                if self.shared.keeper.try_send(order).is_err() {
+                    // There is room for every live request; a closed channel means that the daemon is
+                    // at its end, and what is on disk is answered by the next one.
+                    self.shelve(live);
+                }
+            }
+            Err(error) => self.ended(live, Final::refusal(live, error)),
+        }
+    }
+
+    /// What goes to the outbox with the final.
+    fn message(&self, live: &Live, ending: &Final, result: Option<Value>) -> Option<NewMessage> {
+        let Keeping::Durable(reply) = &live.keeping else { return None };
+        match reply {
+            Reply::Kept => None,
+            Reply::Topic(to) => Some(NewMessage {
+                topic: to.topic.clone(),
+                payload: None,
+                properties: to.properties.clone(),
+                retain: false,
+                expires: None,
+            }),
+            Reply::Task(to) => Some(self.task_message(live, to, ending, result)),
+        }
+    }
+
+    /// Makes the final known. Nothing of it is shown before: what is kept is on disk by now.
+    pub(super) fn ended(&self, live: &Arc<Live>, ending: Final) {
+        let s = &self.shared;
+        if let Ok(outcome) = &ending.result {
+            s.answered(outcome.usage.completion_tokens);
+            log_answer(live, outcome);
+        } else if let Err(error) = &ending.result {
+            tracing::info!(id = %live.key().id, client = %live.key().client, %error, "ended without an answer");
+        }
+        // A caller that went away before anybody said so is counted as what it is.
+        s.metrics.ended(&ending.result);
+        s.lives.remove(live.key());
+        lock(&live.deltas).take();
+        live.progress.send_replace(Progress::Ended(Arc::new(ending)));
+        s.one_ended.notify_waiters();
+    }
+
+    /// Leaves a request on disk for the next run of the daemon; who waits for it here hears so.
+    pub(super) fn shelve(&self, live: &Arc<Live>) {
+        self.shared.lives.remove(live.key());
+        lock(&live.deltas).take();
+        let error = Error::new(ErrorKind::Draining, "Outpost is stopping; it answers this request when it runs again");
+        live.progress.send_replace(Progress::Ended(Arc::new(Final::refusal(live, error))));
+        self.shared.one_ended.notify_waiters();
+    }
+
+    /// Takes a request out of the queue; false when it is not in it.
+    pub(super) fn take_from_queue(&self, live: &Live) -> bool {
+        let Some(ticket) = lock(&live.ticket).take() else { return false };
+        self.shared.queue().remove(ticket).is_some()
+    }
+
+    /// One caller of a synchronous request is gone.
+    pub(super) fn leave(&self, live: &Arc<Live>) {
+        if live.callers.fetch_sub(1, Ordering::AcqRel) != 1 || live.is_durable() {
+            return;
+        }
+        live.cancel.cancel(crate::engine::Cancel::Caller);
+        if self.take_from_queue(live) {
+            self.settle(live, Err(Error::new(ErrorKind::Cancelled, "the caller is gone")), None);
+        }
+    }
+}
+
+fn log_answer(live: &Live, done: &Outcome) {
+    tracing::info!(
+        id = %live.key().id,
+        client = %live.key().client,
+        prompt_tokens = done.usage.prompt_tokens,
+        completion_tokens = done.usage.completion_tokens,
+        first_token_ms = done.time_to_first_token.as_millis() as u64,
+        decode_ms = done.decode_time.as_millis() as u64,
+        finish = done.finish.name(),
+        "answered"
+    );
+}
+
+/// One line of the ledger.
+pub(super) fn usage(ending: &Final, outcome: &Outcome) -> UsageEntry {
+    UsageEntry {
+        zone: "device".into(),
+        provider: String::new(),
+        model: ending.frame.as_ref().map(|f| f.model.clone()).unwrap_or_default(),
+        prompt_tokens: outcome.usage.prompt_tokens as u64,
+        completion_tokens: outcome.usage.completion_tokens as u64,
+        bytes_out: 0,
+        cost_micro_usd: 0,
+    }
+}

@@ -1,0 +1,340 @@
+//! One connection at work: requests in, finals and news out.
+//!
+//! Nothing here waits for anything while it holds up anything else: the loop hears the link,
+//! the intake of up to sixteen messages, the outbox, news and reports in turn.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use tokio::{sync::mpsc, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Ack, AckReason, Connected, Event, Incoming, Link, Lost, Outgoing, Qos, Receipt, Unsent,
+    codec,
+    intake::{Handled, Intake},
+    outbox::{Fate, Outbox, fate_of, fate_unsent},
+    report::Reports,
+};
+use crate::{
+    domain::{Result, limits},
+    service::Notice,
+    store::Message,
+};
+
+/// How a session ended.
+pub(super) enum End {
+    /// The daemon stops.
+    Stopped,
+    /// Certificates or passwords may be new: connect again at once.
+    Renew,
+    /// The connection is gone, or worth no more.
+    Lost(Lost),
+}
+
+/// What was sent under a token.
+enum Sent {
+    /// A row of the outbox.
+    Row,
+    /// The final of a message that is acknowledged after it.
+    Direct(Receipt, AckReason),
+    /// A report or an event: nobody waits for it.
+    Free,
+}
+
+/// One connection and what is under way on it.
+pub(super) struct Session<'a, L> {
+    link: L,
+    intake: &'a Arc<Intake>,
+    reports: &'a mut Reports,
+    notices: &'a mut mpsc::Receiver<Notice>,
+    outbox: Outbox,
+    tokens: HashMap<u64, Sent>,
+    next_token: u64,
+    /// Finals of refused or repeated requests, before their PUBACK; as many as unacknowledged messages at most.
+    direct: Vec<(Outgoing, Receipt, AckReason)>,
+    handling: FuturesUnordered<BoxFuture<'static, Handled>>,
+    reading: Option<BoxFuture<'static, Result<Vec<Message>>>>,
+    writing: FuturesUnordered<BoxFuture<'static, Result<()>>>,
+    /// When a row that the broker would not take now is tried again.
+    retry: Option<Instant>,
+}
+
+impl<'a, L: Link> Session<'a, L> {
+    pub(super) fn new(
+        link: L,
+        intake: &'a Arc<Intake>,
+        reports: &'a mut Reports,
+        notices: &'a mut mpsc::Receiver<Notice>,
+    ) -> Self {
+        Self {
+            link,
+            intake,
+            reports,
+            notices,
+            outbox: Outbox::new(),
+            tokens: HashMap::new(),
+            next_token: 0,
+            direct: Vec::new(),
+            handling: FuturesUnordered::new(),
+            reading: None,
+            writing: FuturesUnordered::new(),
+            retry: None,
+        }
+    }
+
+    /// Works until the connection or the daemon ends.
+    pub(super) async fn run(mut self, connected: &Connected, stop: &CancellationToken) -> End {
+        let end = match self.greet(connected) {
+            Ok(()) => self.work(stop).await,
+            Err(lost) => End::Lost(lost),
+        };
+        // What the broker has acknowledged leaves the store, whatever happened to the connection.
+        while self.writing.next().await.is_some() {}
+        if !matches!(end, End::Lost(_)) {
+            let last_words = self.reports.offline();
+            let _ = self.link.publish(self.next_token, last_words);
+            self.link.close(false).await;
+        }
+        end
+    }
+
+    fn greet(&mut self, connected: &Connected) -> Result<(), Lost> {
+        // Also when the broker still has our session: tasks or pools may be new.
+        let filters = self.intake.filters();
+        self.link.subscribe(&filters).map_err(|e| Lost::permanent(format!("cannot subscribe: {e}")))?;
+        tracing::info!(session_present = connected.session_present, filters = filters.len(), "connected to the broker");
+        for message in self.reports.on_connect() {
+            self.send_free(message);
+        }
+        Ok(())
+    }
+
+    async fn work(&mut self, stop: &CancellationToken) -> End {
+        let intake = Arc::clone(self.intake);
+        let mut ticks = tokio::time::interval(limits::STATUS_INTERVAL_MIN);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            self.fill();
+            let retry = self.retry;
+            tokio::select! {
+                () = stop.cancelled() => return End::Stopped,
+                () = intake.renew.notified() => return End::Renew,
+                event = self.link.next() => match event {
+                    Ok(event) => if let Some(end) = self.heard(event) { return end },
+                    Err(lost) => return End::Lost(lost),
+                },
+                Some(handled) = self.handling.next() => {
+                    if let Some(end) = self.handled(handled) { return end }
+                }
+                rows = async { self.reading.as_mut().expect("guarded").await }, if self.reading.is_some() => {
+                    self.reading = None;
+                    self.rows(rows);
+                }
+                Some(written) = self.writing.next() => {
+                    if let Err(error) = written {
+                        // It goes out again after a restart; the same final twice is no harm.
+                        tracing::warn!(%error, "a delivered final could not be taken out of the outbox");
+                    }
+                }
+                () = intake.service.outbox_changed() => self.outbox.changed(),
+                Some(notice) = self.notices.recv() => self.tell(&notice),
+                () = tokio::time::sleep_until(retry.unwrap_or_else(Instant::now)), if retry.is_some() => {
+                    self.retry = None;
+                    self.outbox.again();
+                }
+                _ = ticks.tick() => {
+                    for message in self.reports.due() {
+                        self.send_free(message);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Uses the window: first finals that a PUBACK waits for, then the outbox.
+    fn fill(&mut self) {
+        while self.link.window() > 0 {
+            let Some((message, receipt, reason)) = self.direct.pop() else { break };
+            self.send_direct(message, receipt, reason);
+        }
+        if self.retry.is_some() {
+            return;
+        }
+        while self.link.window() > 0 && self.direct.is_empty() {
+            let Some(row) = self.outbox.next() else { break };
+            self.send_row(row);
+        }
+        if let (None, Some(after)) = (&self.reading, self.outbox.wants()) {
+            let store = self.intake.service.store().clone();
+            self.reading = Some(Box::pin(async move { store.undelivered(after, limits::OUTBOX_PORTION).await }));
+        }
+    }
+
+    fn token(&mut self, sent: Sent) -> u64 {
+        self.next_token += 1;
+        self.tokens.insert(self.next_token, sent);
+        self.next_token
+    }
+
+    fn send_direct(&mut self, message: Outgoing, receipt: Receipt, reason: AckReason) {
+        self.next_token += 1;
+        match self.link.publish(self.next_token, message.clone()) {
+            Ok(()) => {
+                self.tokens.insert(self.next_token, Sent::Direct(receipt, reason));
+            }
+            Err(Unsent::Full) => self.direct.push((message, receipt, reason)),
+            // The connection is over: the broker sends the request again.
+            Err(Unsent::Ended) => drop(receipt),
+            Err(unsent) => {
+                tracing::error!(%unsent, topic = message.topic, "a final cannot be sent");
+                self.link.acknowledge(receipt, reason);
+            }
+        }
+    }
+
+    fn send_row(&mut self, row: Message) {
+        let fate = match self.publish_row(&row, codec::of_outbox(&row)) {
+            Ok(()) => return,
+            Err(Unsent::Full) => return self.outbox.put_back(row),
+            Err(unsent) => fate_unsent(&unsent),
+        };
+        match fate {
+            Fate::TooLarge { bytes, max } => {
+                let smaller = codec::too_large_for_broker(&row, bytes, max);
+                self.reports.outbox_alert(format!("a final of {bytes} bytes was replaced: the broker takes {max}"));
+                if let Err(unsent) = self.publish_row(&row, smaller) {
+                    self.park(row.seq, &unsent.to_string());
+                }
+            }
+            Fate::Hopeless(why) => {
+                tracing::error!(topic = row.topic, why, "a final can never be sent and is given up");
+                self.reports.outbox_alert(format!("a final for `{}` was given up: {why}", row.topic));
+                self.delivered(row.seq);
+            }
+            // Ended: `next` says so, too.
+            _ => self.outbox.put_back(row),
+        }
+    }
+
+    fn publish_row(&mut self, row: &Message, message: Outgoing) -> Result<(), Unsent> {
+        self.next_token += 1;
+        let sent = match self.link.publish(self.next_token, message.clone()) {
+            // A broker without retained messages still delivers to those who listen now.
+            Err(Unsent::NoRetain) => {
+                self.link.publish(self.next_token, Outgoing { retain: false, ..message })
+            }
+            sent => sent,
+        };
+        sent.map(|()| {
+            self.tokens.insert(self.next_token, Sent::Row);
+            self.outbox.sent(self.next_token, row.seq);
+        })
+    }
+
+    fn park(&mut self, row: u64, why: &str) {
+        tracing::error!(row, why, "the broker does not take a final; it stays in the outbox until the next connection");
+        self.reports.outbox_alert(format!("the broker does not take a final: {why}"));
+        self.outbox.park(row);
+    }
+
+    fn delivered(&mut self, row: u64) {
+        let store = self.intake.service.store().clone();
+        self.writing.push(Box::pin(async move { store.delivered(row).await }));
+    }
+
+    /// For reports and events: dropped when there is no room.
+    fn send_free(&mut self, message: Outgoing) {
+        let free = if message.qos == Qos::AtLeastOnce { self.link.window() > 1 } else { true };
+        if free {
+            let token = self.token(Sent::Free);
+            let retained = message.retain;
+            match self.link.publish(token, message) {
+                Ok(()) => return,
+                Err(unsent) => tracing::debug!(%unsent, retained, "a report was not sent"),
+            }
+            self.tokens.remove(&token);
+        }
+        self.reports.missed();
+    }
+
+    fn tell(&mut self, notice: &Notice) {
+        let news = codec::news(self.intake.topics(), &notice.key, &notice.reply.properties, &notice.news);
+        // Finals have the right of way: half of the window is theirs.
+        if news.qos == Qos::AtMostOnce || self.link.window() > 2 {
+            let token = self.token(Sent::Free);
+            if self.link.publish(token, news).is_err() {
+                self.tokens.remove(&token);
+            }
+        }
+    }
+
+    fn heard(&mut self, event: Event) -> Option<End> {
+        match event {
+            Event::Message(message) => self.message(message),
+            Event::Acked { token, outcome } => self.acked(token, &outcome),
+            Event::Subscribed(answers) => {
+                for answer in answers {
+                    if let Err(why) = answer.granted {
+                        tracing::error!(filter = answer.filter, why, "the broker refuses a subscription");
+                        self.reports.subscription_refused(&answer.filter, &why);
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    fn message(&mut self, message: Incoming) {
+        let intake = Arc::clone(self.intake);
+        self.handling.push(Box::pin(async move { intake.handle(message).await }));
+    }
+
+    fn handled(&mut self, handled: Handled) -> Option<End> {
+        match handled {
+            Handled::Acknowledge(receipt, reason) => self.link.acknowledge(receipt, reason),
+            Handled::AnswerFirst(message, receipt, reason) => self.direct.push((*message, receipt, reason)),
+            // Left with the broker, which keeps it for the next run of the daemon.
+            Handled::Leave(receipt) => drop(receipt),
+            Handled::SendAgain(receipt, why) => {
+                drop(receipt);
+                return Some(End::Lost(Lost::passing(format!("a request was left with the broker: {why}"))));
+            }
+        }
+        None
+    }
+
+    fn acked(&mut self, token: u64, outcome: &Ack) {
+        match self.tokens.remove(&token) {
+            Some(Sent::Row) => {
+                let Some(row) = self.outbox.acknowledged(token) else { return };
+                self.reports.acknowledged(outcome);
+                match fate_of(outcome) {
+                    Fate::Delivered => self.delivered(row),
+                    Fate::Later => {
+                        self.retry.get_or_insert_with(|| Instant::now() + limits::OUTBOX_RETRY);
+                    }
+                    Fate::Parked(why) => self.park(row, &why),
+                    Fate::TooLarge { .. } | Fate::Hopeless(_) => {}
+                }
+            }
+            Some(Sent::Direct(receipt, reason)) => {
+                if let Ack::Refused(code, why) = outcome {
+                    tracing::error!(code, why, "the broker does not take the final of a refused request");
+                }
+                self.link.acknowledge(receipt, reason);
+            }
+            Some(Sent::Free) | None => {}
+        }
+    }
+
+    fn rows(&mut self, rows: Result<Vec<Message>>) {
+        match rows {
+            Ok(rows) => self.outbox.read(rows, limits::OUTBOX_PORTION),
+            Err(error) => {
+                tracing::error!(%error, "the outbox cannot be read");
+                self.retry = Some(Instant::now() + Duration::from_secs(5));
+            }
+        }
+    }
+}
