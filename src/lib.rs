@@ -22,6 +22,7 @@
 //! | [`engine`] | ONNX Runtime, KV slots, sampling; one thread | domain, model |
 //! | [`scheduler`] | the fair queue | domain |
 //! | [`observe`] | log and metrics | domain |
+//! | [`store`] | requests, outbox and ledger on disk; one writer thread | domain |
 //! | [`service`] | the door and the life of a request | all above but config |
 //! | [`transport`] | HTTP | domain, engine, service |
 //! | [`supervise`] | start order, signals, end | all above |
@@ -43,5 +44,6 @@ pub mod model;
 pub mod observe;
 pub mod scheduler;
 pub mod service;
+pub mod store;
 pub mod supervise;
 pub mod transport;

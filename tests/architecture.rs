@@ -17,6 +17,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("engine", &["domain", "model"]),
     ("scheduler", &["domain"]),
     ("observe", &["domain"]),
+    ("store", &["domain"]),
     ("service", &["domain", "engine", "host", "model", "observe", "scheduler"]),
     ("transport", &["domain", "engine", "service"]),
     ("supervise", &["config", "domain", "engine", "host", "observe", "service", "transport"]),

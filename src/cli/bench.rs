@@ -43,7 +43,8 @@ pub(super) fn run(global: &Global, args: &BenchArgs) -> Result<(), Failure> {
     let threads = host::engine_threads(args.threads.unwrap_or(config.engine.threads));
     let unavailable = |e: &dyn std::fmt::Display| Failure::new(Exit::Unavailable, e);
 
-    let started = SystemClock.boot();
+    let clock = SystemClock::new();
+    let started = clock.boot();
     load_runtime(config.runtime.onnxruntime.as_deref(), Some(&dir)).map_err(|e| unavailable(&e))?;
     let package = Package::open(&dir).map_err(|e| Failure::new(Exit::BadData, e))?;
     let tokenizer = Tokenizer::load(&package).map_err(|e| Failure::new(Exit::BadData, e))?;
@@ -58,7 +59,7 @@ pub(super) fn run(global: &Global, args: &BenchArgs) -> Result<(), Failure> {
             format!("the package's context of {} tokens is below the {context} measured", graph.context());
         return Err(Failure::new(Exit::BadData, why));
     }
-    let load = SystemClock.boot().since(started);
+    let load = clock.boot().since(started);
     let loaded = host::resident();
 
     let mut bench = Bench { graph: &mut graph, vocabulary: manifest.vocabulary, rounds: args.rounds };
@@ -129,13 +130,14 @@ impl Bench<'_> {
         &mut self,
         mut run: impl FnMut(&mut Graph) -> Result<(), GraphError>,
     ) -> Result<Duration, GraphError> {
+        let clock = SystemClock::new();
         let mut times = Vec::new();
         // The first round warms up and does not count.
         for round in 0..=self.rounds {
-            let began = SystemClock.boot();
+            let began = clock.boot();
             run(self.graph)?;
             if round > 0 {
-                times.push(SystemClock.boot().since(began));
+                times.push(clock.boot().since(began));
             }
         }
         times.sort();

@@ -2,7 +2,9 @@
 //! so what decides anything is `CLOCK_BOOTTIME`, which also counts sleep; wall time is
 //! only ever shown.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
+
+use super::Stamp;
 
 /// Time since boot, sleep included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -17,6 +19,11 @@ impl BootTime {
     /// Time from `earlier` to this, zero when `earlier` is later.
     pub fn since(self, earlier: Self) -> Duration {
         self.0.saturating_sub(earlier.0)
+    }
+
+    /// Whole milliseconds since boot, for storing. Comes back through [`BootTime::new`].
+    pub fn as_millis(self) -> u64 {
+        u64::try_from(self.0.as_millis()).unwrap_or(u64::MAX)
     }
 }
 
@@ -46,11 +53,42 @@ pub trait Clock: Send + Sync {
     fn boot(&self) -> BootTime;
     /// Wall time.
     fn wall(&self) -> UnixSeconds;
+    /// This moment, in a form that can be compared after a restart of the board.
+    fn stamp(&self) -> Stamp;
 }
 
+/// 2025-01-01T00:00:00Z. A clock that shows less was never set.
+const EARLIEST_PLAUSIBLE: i64 = 1_735_689_600;
+/// systemd-timesyncd makes this file at its first synchronisation of a boot. Beside another time
+/// service, its unit can make it: `ExecStartPost=` of chrony's `chrony-wait.service`, say.
+const SYNCHRONISED_MARK: &str = "/run/systemd/timesync/synchronized";
+
 /// The machine's own clocks.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct SystemClock;
+///
+/// The kernel's own word on synchronisation comes only through `adjtimex`, which has no safe
+/// wrapper here. So wall time counts as synchronised when timesyncd's mark is there and the year
+/// is plausible; a board without the mark is served by boot time alone, which is never wrong,
+/// only more patient.
+#[derive(Clone, Debug)]
+pub struct SystemClock {
+    boot_id: Box<str>,
+}
+
+impl SystemClock {
+    /// Reads once which boot this is.
+    pub fn new() -> Self {
+        let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
+        // Without a name for this boot, two runs must not be taken for the same one.
+        let boot_id = boot_id.map_or_else(|_| uuid::Uuid::now_v7().to_string(), |id| id.trim().to_owned());
+        Self { boot_id: boot_id.into() }
+    }
+}
+
+impl Default for SystemClock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
 
 impl Clock for SystemClock {
     fn boot(&self) -> BootTime {
@@ -59,6 +97,12 @@ impl Clock for SystemClock {
 
     fn wall(&self) -> UnixSeconds {
         UnixSeconds(read(rustix::time::ClockId::Realtime).as_secs() as i64)
+    }
+
+    fn stamp(&self) -> Stamp {
+        let wall = self.wall();
+        let synced = wall.0 >= EARLIEST_PLAUSIBLE && Path::new(SYNCHRONISED_MARK).exists();
+        Stamp { boot_id: self.boot_id.clone(), boot: self.boot(), wall, synced }
     }
 }
 
@@ -83,7 +127,15 @@ mod tests {
 
     #[test]
     fn the_system_clock_goes_forward() {
-        let a = SystemClock.boot();
-        assert!(SystemClock.boot() >= a);
+        let clock = SystemClock::new();
+        let a = clock.boot();
+        assert!(clock.boot() >= a);
+    }
+
+    #[test]
+    fn two_clocks_of_one_boot_agree_on_which_boot_it_is() {
+        let (a, b) = (SystemClock::new().stamp(), SystemClock::new().stamp());
+        assert_eq!(a.boot_id, b.boot_id);
+        assert!(a.elapsed(&b) < Duration::from_mins(10), "the same boot, moments apart");
     }
 }

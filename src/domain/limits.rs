@@ -116,3 +116,54 @@ pub const VERIFIED_MEMORY_BYTES_MAX: u64 = 8 * 1024 * KIB as u64;
 pub const TEMPLATE_REFUSAL_CHARS_MAX: usize = 500;
 /// Configuration file, bytes. Beyond: refused.
 pub const CONFIG_BYTES_MAX: u64 = 1024 * KIB as u64;
+
+/// Requests that the store keeps, finished ones included. Beyond: the oldest that are finished and
+/// delivered go first; when none is left, `store_full`.
+pub const STORE_REQUESTS_MAX: usize = 4096;
+/// What requests and finals take in the store, bytes. Beyond: as with their number.
+pub const STORE_REQUESTS_BYTES_MAX: u64 = 64 * 1024 * KIB as u64;
+/// How long a finished request is known, so that it is answered again and not run again.
+pub const STORE_KEEP_FINISHED: Duration = Duration::from_hours(24);
+/// Messages that wait for the broker. Beyond: `store_full` for messages without a request; the
+/// finals of accepted requests are always stored, and bounded by [`STORE_REQUESTS_MAX`].
+pub const STORE_OUTBOX_MAX: usize = 4096;
+/// What these messages take, bytes. Beyond: as with their number.
+pub const STORE_OUTBOX_BYTES_MAX: u64 = 16 * 1024 * KIB as u64;
+/// How long a message waits for the broker. Beyond: dropped, counted and logged.
+pub const STORE_OUTBOX_AGE_MAX: Duration = Duration::from_hours(7 * 24);
+/// Rows of the usage ledger: one per day, client, zone, provider and model. Beyond: the oldest day goes.
+pub const STORE_LEDGER_ROWS_MAX: usize = 20_000;
+/// How long usage and flash wear are kept: 400 days, a year and a month. Beyond: dropped.
+pub const STORE_LEDGER_AGE_MAX: Duration = Duration::from_hours(400 * 24);
+/// What must stay free on the store's disk, bytes. Beyond: nothing new is accepted (`store_full`).
+pub const STORE_FREE_BYTES_MIN: u64 = 64 * 1024 * KIB as u64;
+/// Retry after `store_full`.
+pub const STORE_RETRY_AFTER: Duration = Duration::from_secs(30);
+/// Operations that wait for the store's writer. Beyond: callers wait.
+pub const STORE_QUEUE_MAX: usize = 256;
+/// Operations of one commit. Beyond: the next commit takes them.
+pub const STORE_BATCH_OPS_MAX: usize = 128;
+/// Bytes after which no further operation joins a commit.
+pub const STORE_BATCH_BYTES_MAX: usize = 1024 * KIB;
+/// Write-ahead log, bytes, after which it is brought into the database file.
+pub const STORE_WAL_CHECKPOINT_BYTES: u64 = 1024 * KIB as u64;
+/// Write-ahead log, bytes. A commit may pass it by its own size; then the file is cut back to this.
+pub const STORE_WAL_BYTES_MAX: u64 = 4 * 1024 * KIB as u64;
+/// Memory for the database's pages, KiB.
+pub const STORE_CACHE_KIB: i64 = 2048;
+/// For another program to let go of the database file at start. Beyond: the daemon does not start.
+pub const STORE_LOCK_PATIENCE: Duration = Duration::from_secs(2);
+/// Database file, bytes, up to which every page and row is checked at start. Beyond: skipped and logged.
+pub const STORE_CHECK_BYTES_MAX: u64 = 256 * 1024 * KIB as u64;
+/// Corrupt databases that are kept aside. Beyond: the oldest is removed.
+pub const STORE_CORRUPT_KEPT: usize = 3;
+/// Rows of each table that one pruning takes out. Beyond: the next one goes on.
+pub const STORE_PRUNE_ROWS_MAX: usize = 256;
+/// Rows of one reading of the outbox. Beyond: the caller asks again.
+pub const STORE_READ_ROWS_MAX: usize = 256;
+/// Unused pages of the database file, each 4 KiB, that are kept for what comes next.
+pub const STORE_SPARE_PAGES: i64 = 256;
+/// Unused pages that one pruning gives back to the disk.
+pub const STORE_SHRINK_PAGES: i64 = 256;
+/// Commits after which the account of flash wear is written along with the next one.
+pub const STORE_WEAR_COMMITS: u64 = 256;

@@ -13,6 +13,7 @@ pub mod limits;
 mod outcome;
 mod sampling;
 mod zone;
+mod stamp;
 
 pub use clock::{BootTime, Clock, Deadline, SystemClock, UnixSeconds};
 pub use error::{Error, ErrorKind, Result};
@@ -21,3 +22,4 @@ pub use lane::Lane;
 pub use outcome::{Delta, FinishReason, Outcome, TokenLogprob, Usage};
 pub use sampling::{GenerationOptions, Sampling};
 pub use zone::Zone;
+pub use stamp::Stamp;

@@ -46,7 +46,7 @@ async fn serve(config: &Config) -> Result<(), StartError> {
         config.http.token_file.as_deref().map(Token::read).transpose().map_err(StartError::Configuration)?;
     let listeners = bind(config).await?;
 
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let (engine, state, stats) = start_engine(config, &clock)?;
     let service = Service::new(
         state.clone(),

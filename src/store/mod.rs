@@ -1,0 +1,42 @@
+//! What Outpost remembers over a crash and a power cut: requests, finals, the outbox, the ledger.
+//!
+//! One SQLite file, `outpost.db`, in write-ahead mode, and one thread that writes it. Operations
+//! that arrive while a commit waits for the disk share the next one (group commit).
+//!
+//! # Promises
+//! - What [`Store::accept`], [`Store::finish`], [`Store::publish`] and [`Store::forget`] have
+//!   answered survives a power cut. Attempts, deliveries and pruning survive a crash of the
+//!   daemon; after a power cut they may have to be done again, which harms nothing.
+//! - The first final of a request stays. A final leaves the outbox only by [`Store::delivered`]
+//!   or by its age, and its request is never pruned before.
+//! - A full disk, the floor of free disk and the quotas refuse what is new, never what is
+//!   accepted. When space returns, so does the store.
+//! - A file that is not sound is found at start or when it is read, moved aside and kept.
+//! - Each table is bounded in rows, bytes and age, each queue and batch by [`limits`].
+//!
+//! # Limits
+//! Every row carries a seal over its columns; at start every page and every seal is checked, which
+//! reads the whole file once. The log has SQLite's own checksums: a log that was damaged after its
+//! fsync reads as a shorter one, which nobody can tell from a crash before the fsync.
+//!
+//! [`limits`]: crate::domain::limits
+
+mod db;
+mod error;
+mod handle;
+mod op;
+mod options;
+mod record;
+mod stats;
+mod writer;
+
+pub use db::Db;
+pub use error::OpenError;
+pub use handle::Store;
+pub use op::{Backend, Op, Reply};
+pub use options::{OnCorruption, Opened, Quotas, StoreOptions};
+pub use record::{
+    Accepted, Digest, Finish, Finished, Message, NewMessage, NewRequest, Pruned, RequestKey, Stored,
+    StoredFinal, UsageEntry, UsageQuery, UsageRow, UtcDay, WearDay,
+};
+pub use stats::{Counters, Health, StoreStats};
