@@ -30,6 +30,8 @@ pub const REQUEST_ID_BYTES_MAX: usize = 128;
 pub const QUEUED_REQUESTS_MAX: usize = 64;
 /// Requests of one client that wait for a slot. Beyond: `queue_full`.
 pub const QUEUED_REQUESTS_PER_CLIENT_MAX: usize = 32;
+/// Largest `service.queued_max`. Configuration beyond it is refused.
+pub const QUEUED_MAX_MAX: usize = 4096;
 /// Sequences that run at once. Configuration beyond it is refused.
 pub const SLOTS_MAX: usize = 64;
 /// Deltas between engine and a slow reader. Beyond: deltas are merged, none is lost.
@@ -92,3 +94,30 @@ pub const VERIFIED_MEMORY_BYTES_MAX: u64 = 8 * 1024 * KIB as u64;
 pub const TEMPLATE_REFUSAL_CHARS_MAX: usize = 500;
 /// Configuration file, bytes. Beyond: refused.
 pub const CONFIG_BYTES_MAX: u64 = 1024 * KIB as u64;
+
+/// A topic name or filter, bytes (MQTT 5, §4.7.3). Beyond: refused.
+pub const TOPIC_BYTES_MAX: usize = 65_535;
+/// Client id towards the broker, bytes. Configuration beyond it is refused. AWS IoT's limit.
+pub const MQTT_CLIENT_ID_BYTES_MAX: usize = 128;
+/// Pools that one node serves. Configuration beyond it is refused.
+pub const POOLS_MAX: usize = 16;
+/// Filters of `mqtt.response_topic_allow`. Configuration beyond it is refused.
+pub const RESPONSE_TOPICS_MAX: usize = 64;
+/// Entries of `[[client]]`. Configuration beyond it is refused.
+pub const CLIENTS_MAX: usize = 256;
+/// Entries of `[[task]]`. Configuration beyond it is refused.
+pub const TASKS_MAX: usize = 64;
+/// Name of a task, bytes: with `task-` before it, it is a client id. Configuration beyond it is refused.
+pub const TASK_NAME_BYTES_MAX: usize = CLIENT_ID_BYTES_MAX - 5;
+/// Topic filters of one task. Configuration beyond it is refused.
+pub const TASK_TOPICS_MAX: usize = 16;
+/// Values that one task's `on_change` looks at. Configuration beyond it is refused.
+pub const TASK_POINTERS_MAX: usize = 16;
+/// One template of a task, bytes. Configuration beyond it is refused.
+pub const TASK_TEMPLATE_BYTES_MAX: usize = 64 * KIB;
+/// Longest `every_ms` of a task: a day. Configuration beyond it is refused.
+pub const TASK_EVERY_MAX: Duration = Duration::from_hours(24);
+/// Highest `rate_per_minute` and `requests_per_minute`. Configuration beyond it is refused.
+pub const RATE_PER_MINUTE_MAX: usize = 60_000;
+/// JSON Schema of a task, bytes. Configuration beyond it is refused.
+pub const SCHEMA_BYTES_MAX: usize = 64 * KIB;

@@ -12,6 +12,7 @@ mod lane;
 pub mod limits;
 mod outcome;
 mod sampling;
+mod topic;
 
 pub use clock::{BootTime, Clock, Deadline, SystemClock, UnixSeconds};
 pub use error::{Error, ErrorKind, Result};
@@ -19,3 +20,4 @@ pub use ids::{ClientId, RequestId};
 pub use lane::Lane;
 pub use outcome::{Delta, FinishReason, Outcome, TokenLogprob, Usage};
 pub use sampling::{GenerationOptions, Sampling};
+pub use topic::{TopicFilter, topic_name_problem};
