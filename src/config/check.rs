@@ -1,15 +1,26 @@
 //! What cannot work, though each value for itself is well formed.
 
-use super::{Config, Layered, Problem};
-use crate::domain::limits;
+use super::{Config, Layered, Problem, mqtt};
+use crate::domain::{ClientId, limits};
 
 impl Layered {
-    /// The configuration, or everything that is wrong with it.
-    pub fn checked(mut self) -> Result<Config, Vec<Problem>> {
+    /// Notes everything that cannot work.
+    pub fn check(&mut self) {
         for (key, message) in cross_checks(&self.config) {
             let origin = self.origin(key);
             self.problem(origin, format!("`{key}` {message}"));
         }
+        self.check_lists();
+    }
+
+    /// The configuration, or everything that is wrong with it.
+    pub fn checked(mut self) -> Result<Config, Vec<Problem>> {
+        self.check();
+        self.sound()
+    }
+
+    /// The configuration, or what was noted.
+    pub fn sound(self) -> Result<Config, Vec<Problem>> {
         if self.problems.is_empty() { Ok(self.config) } else { Err(self.problems) }
     }
 }
@@ -26,8 +37,29 @@ fn cross_checks(c: &Config) -> Vec<(&'static str, String)> {
     range("engine.context", c.engine.context, 16, 1 << 20);
     range("engine.threads", c.engine.threads, 0, 256);
     range("service.answer_tokens", c.service.answer_tokens, 1, 1 << 20);
+    range("service.queued_max", c.service.queued_max, 1, limits::QUEUED_REQUESTS_MAX);
+    let queued_max = c.service.queued_max.max(1);
+    range("service.queued_per_client_max", c.service.queued_per_client_max, 1, queued_max);
+    range("service.deadline_s", c.service.deadline_s, 1, limits::DEADLINE_MAX.as_secs() as usize);
+    range("store.requests_max", c.store.requests_max, 16, 1_000_000);
+    range("store.bytes_max_mb", c.store.bytes_max_mb, 8, 65_536);
+    range("store.keep_hours", c.store.keep_hours, 1, 8_760);
+    range("store.outbox_max", c.store.outbox_max, 16, 1_000_000);
+    range("store.outbox_keep_hours", c.store.outbox_keep_hours, 1, 8_760);
+    range("mqtt.keep_alive_s", c.mqtt.keep_alive_s, 5, 65_535);
+    range("mqtt.session_expiry_s", c.mqtt.session_expiry_s, 0, u32::MAX as usize);
     range("service.stop_grace_s", c.service.stop_grace_s, 0, 600);
 
+    wrong.extend(mqtt::problems(&c.mqtt));
+    if !c.node.id.is_empty() && ClientId::new(&c.node.id).is_none() {
+        wrong.push((
+            "node.id",
+            format!(
+                "is `{}`, expected at most 64 letters, digits and `-_.:@`: it is a level of topics",
+                c.node.id.escape_default()
+            ),
+        ));
+    }
     if !(0.0..=2.0).contains(&c.service.temperature) {
         wrong.push(("service.temperature", format!("is {}, expected 0 to 2", c.service.temperature)));
     }

@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::schema::Config;
+use super::{entries::EntryOrigins, schema::Config};
 use crate::domain::limits;
 
 /// The directories and files that are read when nobody says otherwise, lowest first.
@@ -66,6 +66,8 @@ pub struct Layered {
     pub config: Config,
     /// Origin of each key that somebody set.
     pub origins: BTreeMap<&'static str, Origin>,
+    /// Where the entries of the lists stand, and their keys.
+    pub(super) entries: EntryOrigins,
     /// Everything that is wrong.
     pub problems: Vec<Problem>,
 }
@@ -100,18 +102,27 @@ impl Layered {
         };
         for (section, body) in spans.get_ref() {
             let name = section.get_ref().as_ref();
-            let (Some(entries), Some(values)) =
-                (body.get_ref().as_table(), table.get(name).and_then(toml::Value::as_table))
-            else {
-                let hint = nearest(name, Config::SECTIONS);
-                self.problem(at(section.span().start), format!("`{name}` is not a [section]{hint}"));
-                continue;
-            };
-            if !Config::SECTIONS.contains(&name) {
-                let hint = nearest(name, Config::SECTIONS);
-                self.problem(at(section.span().start), format!("there is no section [{name}]{hint}"));
+            let (body, values) = (body.get_ref(), table.get(name));
+            if let Some(list) = Config::LISTS.iter().find(|list| list.name == name) {
+                self.add_list(list, at(section.span().start), body, values, at);
                 continue;
             }
+            if !Config::SECTIONS.contains(&name) {
+                let known: Vec<&str> = Config::LISTS.iter().map(|list| list.name).collect();
+                let words = match body.as_table() {
+                    Some(_) => format!("there is no section [{name}]"),
+                    None => format!("`{name}` is neither a [section] nor a [[list]]"),
+                };
+                let hint = nearest(name, &[Config::SECTIONS, &known].concat());
+                self.problem(at(section.span().start), words + &hint);
+                continue;
+            }
+            let (Some(entries), Some(values)) = (body.as_table(), values.and_then(toml::Value::as_table))
+            else {
+                let words = format!("`{name}` is a section, once: write [{name}] before its keys");
+                self.problem(at(section.span().start), words);
+                continue;
+            };
             for (key, _) in entries {
                 let path = format!("{name}.{}", key.get_ref());
                 let origin = at(key.span().start);
@@ -159,6 +170,12 @@ impl Layered {
                 self.origins.insert(key.path, origin);
             }
             (Some(Err(reason)), _) => self.problem(origin, format!("`{path}` {reason}")),
+            _ if is_list(path) => {
+                let list = path.split('.').next().unwrap_or(path);
+                let words =
+                    format!("`{list}` is a list: its entries, each under [[{list}]], stand in files only");
+                self.problem(origin, words);
+            }
             _ => {
                 let known: Vec<&str> = Config::KEYS.iter().map(|k| k.path).collect();
                 self.problem(origin, format!("there is no key `{path}`{}", nearest(path, &known)));
@@ -196,12 +213,18 @@ pub(super) fn drop_ins(dir: &Path) -> Vec<PathBuf> {
     files
 }
 
+/// Whether a path such as `task.name` leads into a list.
+fn is_list(path: &str) -> bool {
+    let section = path.split('.').next().unwrap_or(path);
+    Config::LISTS.iter().any(|list| list.name == section)
+}
+
 fn line_of(text: &str, offset: usize) -> usize {
     text.as_bytes().iter().take(offset).filter(|b| **b == b'\n').count() + 1
 }
 
 /// `; did you mean …` for a name that is near enough to be a slip of the finger.
-fn nearest(name: &str, known: &[&str]) -> String {
+pub(super) fn nearest(name: &str, known: &[&str]) -> String {
     known
         .iter()
         .map(|k| (strsim::damerau_levenshtein(name, k), k))

@@ -2,7 +2,12 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use super::setting::{FileMode, LogLevel, Setting};
+use super::{
+    list::{Client, Task},
+    setting::{FileMode, LogLevel, Setting},
+    words::OnCorruption,
+};
+use crate::domain::Lane;
 
 /// One key as `config show` and messages need it.
 #[derive(Clone, Copy, Debug)]
@@ -22,6 +27,10 @@ macro_rules! settings {
         #[derive(Clone, Debug, Default, PartialEq)]
         pub struct Config {
             $($(#[doc = $section_doc])* pub $section: $Section,)*
+            /// The entries of `[[client]]`, in the order of the files.
+            pub client: Vec<Client>,
+            /// The entries of `[[task]]`, in the order of the files.
+            pub task: Vec<Task>,
         }
 
         $(
@@ -105,6 +114,12 @@ settings! {
     }
     /// How requests are taken in.
     service: Service {
+        /// Requests that may wait for the engine, 1 to 4096.
+        queued_max: usize = 256;
+        /// Requests of one client that may wait, 1 to `queued_max`.
+        queued_per_client_max: usize = 64;
+        /// Seconds after which an accepted request that names no deadline of its own is given up, 1 to 604800.
+        deadline_s: usize = 86_400;
         /// Tokens of an answer when the request does not say.
         answer_tokens: usize = 1024;
         /// Temperature when the request does not say, 0 to 2. Small quantised models wander at OpenAI's 1.
@@ -116,6 +131,22 @@ settings! {
     store: Store {
         /// Directory; must be writable.
         path: PathBuf = "/var/lib/outpost".into();
+        /// When the database cannot be read: `start_empty` keeps it aside and begins anew, `stop` does not start.
+        on_corruption: OnCorruption = OnCorruption::StartEmpty;
+        /// Requests that are kept, finished ones included, 16 to 1000000. Beyond: the oldest finished ones go;
+        /// when none is finished, new requests are refused.
+        requests_max: usize = 20_000;
+        /// Size of the database, MB, 8 to 65536. Beyond: as with `requests_max`.
+        bytes_max_mb: usize = 256;
+        /// Hours that the answer of a finished request is kept, so that asking again gives the same answer,
+        /// 1 to 8760.
+        keep_hours: usize = 24;
+        /// Room that must be left on the disk, MB. Below: new requests are refused.
+        free_min_mb: usize = 64;
+        /// Answers that may wait for the broker, 16 to 1000000. Beyond: new requests over MQTT are refused.
+        outbox_max: usize = 20_000;
+        /// Hours that an answer waits for the broker, 1 to 8760. Beyond: it is dropped and counted.
+        outbox_keep_hours: usize = 168;
     }
     /// The HTTP interface.
     http: Http {
@@ -131,6 +162,35 @@ settings! {
         tcp_beyond_loopback: Option<String> = None;
         /// File with the bearer token that TCP clients must send. Required with `tcp`.
         token_file: Option<PathBuf> = None;
+    }
+    /// The MQTT broker.
+    mqtt: Mqtt {
+        /// The broker: `mqtts://host` or `mqtt://host`, with a port when it is not 8883 or 1883. Empty: no MQTT.
+        url: Option<String> = None;
+        /// Client id towards the broker, the same at every start. Empty: `outpost-<node>`.
+        client_id: Option<String> = None;
+        /// File with the certificates that the broker's may be signed by, PEM. Empty: the public ones.
+        ca: Option<PathBuf> = None;
+        /// File with this node's own certificate, PEM. Empty: none.
+        cert: Option<PathBuf> = None;
+        /// File with the private key of `cert`, PEM.
+        key: Option<PathBuf> = None;
+        /// User name. Empty: none.
+        username: Option<String> = None;
+        /// File with the password of `username`.
+        password_file: Option<PathBuf> = None;
+        /// First levels of all topics of Outpost's own.
+        root: String = "outpost/v1".into();
+        /// Topic filters: where else than below this node's own topics a requester may have its answer sent.
+        response_topic_allow: Vec<String> = Vec::new();
+        /// Pools whose requests this node answers as well, together with the other nodes that name them.
+        pools: Vec<String> = Vec::new();
+        /// Lane of requests over MQTT that name none: interactive, normal or batch.
+        lane: Lane = Lane::Normal;
+        /// Seconds of silence after which the broker is asked for a sign of life, 5 to 65535.
+        keep_alive_s: usize = 30;
+        /// Seconds that the broker keeps our session while we are away, 0 to 4294967295.
+        session_expiry_s: usize = 86_400;
     }
     /// The log.
     log: Log {

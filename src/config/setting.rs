@@ -22,7 +22,7 @@ pub trait Setting: Sized {
 }
 
 /// What a value is, for messages.
-fn kind(value: &Value) -> &'static str {
+pub(super) fn kind(value: &Value) -> &'static str {
     match value {
         Value::String(_) => "text",
         Value::Integer(_) => "a whole number",
@@ -34,7 +34,7 @@ fn kind(value: &Value) -> &'static str {
     }
 }
 
-fn text(value: &Value) -> Result<&str, String> {
+pub(super) fn text(value: &Value) -> Result<&str, String> {
     value.as_str().ok_or_else(|| format!("is {}, expected text in quotes", kind(value)))
 }
 
@@ -84,15 +84,36 @@ impl<T: Setting> Setting for Option<T> {
     }
 }
 
-impl Setting for usize {
+/// Whole numbers; what does not fit is told with the range.
+macro_rules! whole_numbers {
+    ($($Type:ty)*) => {$(
+        impl Setting for $Type {
+            fn from_toml(value: &Value) -> Result<Self, String> {
+                let number =
+                    value.as_integer().ok_or_else(|| format!("is {}, expected a whole number", kind(value)))?;
+                Self::try_from(number).map_err(|_| match number {
+                    ..0 => format!("is {number}, expected 0 or more"),
+                    _ => format!("is {number}, expected at most {}", Self::MAX),
+                })
+            }
+
+            #[allow(clippy::cast_lossless, reason = "one spelling for all widths")]
+            fn to_toml(&self) -> Value {
+                Value::Integer(*self as i64)
+            }
+        }
+    )*};
+}
+
+whole_numbers!(usize u32 u64 i64);
+
+impl Setting for bool {
     fn from_toml(value: &Value) -> Result<Self, String> {
-        let number =
-            value.as_integer().ok_or_else(|| format!("is {}, expected a whole number", kind(value)))?;
-        Self::try_from(number).map_err(|_| format!("is {number}, expected 0 or more"))
+        value.as_bool().ok_or_else(|| format!("is {}, expected true or false", kind(value)))
     }
 
     fn to_toml(&self) -> Value {
-        Value::Integer(*self as i64)
+        Value::Boolean(*self)
     }
 }
 

@@ -167,3 +167,52 @@ pub const STORE_SPARE_PAGES: i64 = 256;
 pub const STORE_SHRINK_PAGES: i64 = 256;
 /// Commits after which the account of flash wear is written along with the next one.
 pub const STORE_WEAR_COMMITS: u64 = 256;
+/// A topic name or filter, bytes (MQTT 5, §4.7.3). Beyond: refused.
+pub const TOPIC_BYTES_MAX: usize = 65_535;
+/// Client id towards the broker, bytes. Configuration beyond it is refused. AWS IoT's limit.
+pub const MQTT_CLIENT_ID_BYTES_MAX: usize = 128;
+/// Pools that one node serves. Configuration beyond it is refused.
+pub const POOLS_MAX: usize = 16;
+/// Filters of `mqtt.response_topic_allow`. Configuration beyond it is refused.
+pub const RESPONSE_TOPICS_MAX: usize = 64;
+/// Entries of `[[client]]`. Configuration beyond it is refused.
+pub const CLIENTS_MAX: usize = 256;
+/// Entries of `[[task]]`. Configuration beyond it is refused.
+pub const TASKS_MAX: usize = 64;
+/// Name of a task, bytes: with `task-` before it, it is a client id. Configuration beyond it is refused.
+pub const TASK_NAME_BYTES_MAX: usize = CLIENT_ID_BYTES_MAX - 5;
+/// Topic filters of one task. Configuration beyond it is refused.
+pub const TASK_TOPICS_MAX: usize = 16;
+/// Values that one task's `on_change` looks at. Configuration beyond it is refused.
+pub const TASK_POINTERS_MAX: usize = 16;
+/// One template of a task, bytes. Configuration beyond it is refused.
+pub const TASK_TEMPLATE_BYTES_MAX: usize = 64 * KIB;
+/// Longest `every_ms` of a task: a day. Configuration beyond it is refused.
+pub const TASK_EVERY_MAX: Duration = Duration::from_hours(24);
+/// Highest `rate_per_minute` and `requests_per_minute`. Configuration beyond it is refused.
+pub const RATE_PER_MINUTE_MAX: usize = 60_000;
+/// JSON Schema of a task, bytes. Configuration beyond it is refused.
+pub const SCHEMA_BYTES_MAX: usize = 64 * KIB;
+
+/// User properties of a request over MQTT. Beyond: `too_large`.
+pub const USER_PROPERTIES_MAX: usize = 16;
+/// Names and values of all of them, bytes. Beyond: `too_large`. Brokers count them differently (mosquitto#3713).
+pub const USER_PROPERTIES_BYTES_MAX: usize = 2 * KIB;
+/// Body of a final over MQTT, bytes.
+pub const RESPONSE_BYTES_MAX: usize = 128 * KIB;
+/// First wait before another try to connect to the broker; doubles with each.
+pub const MQTT_RETRY_FIRST: Duration = Duration::from_millis(500);
+/// Longest wait of that kind.
+pub const MQTT_RETRY_MAX: Duration = Duration::from_secs(30);
+/// Wait when somebody has to change something first: a password, a certificate, a client id used twice.
+pub const MQTT_RETRY_PERMANENT: Duration = Duration::from_mins(2);
+/// A connection that held this long was a good one: the next wait is a first one again.
+pub const MQTT_SOUND_CONNECTION: Duration = Duration::from_secs(60);
+/// Rows of the outbox that are read at once.
+pub const OUTBOX_PORTION: usize = 16;
+/// Wait before a final goes out again that the broker could not take.
+pub const OUTBOX_RETRY: Duration = Duration::from_secs(5);
+/// Shortest time between two status messages.
+pub const STATUS_INTERVAL_MIN: Duration = Duration::from_secs(2);
+/// Longest time between two status messages, and between metrics.
+pub const STATUS_INTERVAL: Duration = Duration::from_secs(60);

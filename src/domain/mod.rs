@@ -14,6 +14,7 @@ mod outcome;
 mod sampling;
 mod zone;
 mod stamp;
+mod topic;
 
 pub use clock::{BootTime, Clock, Deadline, SystemClock, UnixSeconds};
 pub use error::{Error, ErrorKind, Result};
@@ -23,3 +24,4 @@ pub use outcome::{Delta, FinishReason, Outcome, TokenLogprob, Usage};
 pub use sampling::{GenerationOptions, Sampling};
 pub use zone::Zone;
 pub use stamp::Stamp;
+pub use topic::{TopicFilter, topic_name_problem};

@@ -24,6 +24,42 @@ pub struct Identity {
     pub stats: Arc<EngineStats>,
     /// For the time since start.
     pub clock: Arc<dyn Clock>,
+    /// How the MQTT client stands; `None` without one.
+    pub broker: Option<watch::Receiver<BrokerState>>,
+}
+
+/// How the connection to the broker stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BrokerState {
+    /// Which broker.
+    pub url: String,
+    /// Why there is no connection; `None` while there is one.
+    pub lost: Option<String>,
+    /// Since when it is as it is.
+    pub since: BootTime,
+    /// Connections made so far.
+    pub connections: u64,
+}
+
+impl BrokerState {
+    /// Before the first try.
+    pub fn new(url: impl Into<String>, now: BootTime) -> Self {
+        Self { url: url.into(), lost: Some("connecting".into()), since: now, connections: 0 }
+    }
+
+    /// There is a connection.
+    pub fn connected(&mut self, now: BootTime) {
+        (self.lost, self.since) = (None, now);
+        self.connections += 1;
+    }
+
+    /// There is none, or none any more.
+    pub fn lost(&mut self, reason: &str, now: BootTime) {
+        if self.lost.is_none() {
+            self.since = now;
+        }
+        self.lost = Some(reason.to_owned());
+    }
 }
 
 /// The status document.
