@@ -46,4 +46,5 @@ pub mod scheduler;
 pub mod service;
 pub mod store;
 pub mod supervise;
+pub mod task;
 pub mod transport;

@@ -15,15 +15,23 @@ pub(super) struct ServeArgs {
     /// Directory of the model package; short for `--set model.package=…`
     #[arg(long, value_name = "DIR")]
     model: Option<PathBuf>,
+
+    /// Start an MQTT broker (mosquitto) for a first try, on loopback and a free port
+    #[arg(long)]
+    with_broker: bool,
 }
 
 pub(super) fn run(global: &Global, args: &ServeArgs) -> Result<(), Failure> {
     let mut global = global.clone();
     global.set.extend(args.model.iter().map(|dir| format!("model.package={}", dir.display())));
     let config = global.configuration()?;
+    if args.with_broker && config.mqtt.url.is_some() {
+        let why = "--with-broker starts a broker of its own, and `mqtt.url` names another; leave one out";
+        return Err(Failure::new(Exit::Configuration, why));
+    }
     observe::init_log(config.log.level.0);
-    supervise::run(&config).map_err(|e| match e {
+    supervise::run(&config, args.with_broker).map_err(|e| match e {
         StartError::Configuration(_) => Failure::new(Exit::Configuration, e),
-        StartError::System(_) => Failure::new(Exit::Unavailable, e),
+        StartError::Unavailable(_) | StartError::System(_) => Failure::new(Exit::Unavailable, e),
     })
 }

@@ -54,6 +54,17 @@ impl ClientId {
         Self(format!("uid-{uid}").into())
     }
 
+    /// A task of the configuration, by its name: letters, digits, `-` and `_`, at most
+    /// [`limits::TASK_NAME_BYTES_MAX`].
+    pub fn of_task(name: &str) -> Self {
+        Self(format!("task-{name}").into())
+    }
+
+    /// Whether only Outpost itself gives such names: whoever brings its own name must not have them.
+    pub fn is_reserved(&self) -> bool {
+        ["uid-", "tcp-", "task-"].iter().any(|prefix| self.0.starts_with(prefix))
+    }
+
     /// A client known only by where it calls from.
     pub fn of_address(address: std::net::IpAddr) -> Self {
         Self(format!("tcp-{address}").into())
@@ -79,7 +90,9 @@ mod tests {
         assert!(RequestId::new("press-3:2026.11_22@a").is_some());
         assert!(RequestId::new(RequestId::generate().as_str()).is_some());
         for made in [ClientId::of_user(u32::MAX), ClientId::of_address("fe80::1:2:3:4".parse().unwrap())] {
+            assert!(made.is_reserved());
             assert_eq!(ClientId::new(made.as_str()), Some(made));
         }
+        assert!(!ClientId::new("press").unwrap().is_reserved());
     }
 }

@@ -216,3 +216,7 @@ pub const OUTBOX_RETRY: Duration = Duration::from_secs(5);
 pub const STATUS_INTERVAL_MIN: Duration = Duration::from_secs(2);
 /// Longest time between two status messages, and between metrics.
 pub const STATUS_INTERVAL: Duration = Duration::from_secs(60);
+/// For mosquitto to listen after `--with-broker` has started it. Beyond: the daemon does not start.
+pub const BROKER_START: Duration = Duration::from_secs(10);
+/// Between two rounds of taking out of the store what is too old.
+pub const PRUNE_INTERVAL: Duration = Duration::from_mins(10);

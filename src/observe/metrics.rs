@@ -23,6 +23,11 @@ struct LaneLabel {
     lane: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct WhyLabel {
+    why: &'static str,
+}
+
 /// The daemon's counters.
 pub struct Metrics {
     registry: Registry,
@@ -30,6 +35,10 @@ pub struct Metrics {
     prompt_tokens: Counter,
     completion_tokens: Counter,
     first_token: Histogram,
+    duplicates: Counter,
+    notices_dropped: Counter,
+    no_subscribers: Counter,
+    readings_skipped: Family<WhyLabel, Counter>,
     gauges: Gauges,
 }
 
@@ -85,6 +94,14 @@ impl Default for Metrics {
             Unit::Seconds,
             first_token.clone(),
         );
+        let duplicates = Counter::default();
+        registry.register("duplicate_requests", "Requests that were asked before and got the same final", duplicates.clone());
+        let notices_dropped = Counter::default();
+        registry.register("dropped_events", "Events and deltas for which there was no room", notices_dropped.clone());
+        let no_subscribers = Counter::default();
+        registry.register("finals_without_subscriber", "Finals that the broker took and nobody wanted", no_subscribers.clone());
+        let readings_skipped = Family::default();
+        registry.register("skipped_readings", "Readings of which no request was made", readings_skipped.clone());
         let g = Gauges::default();
         registry.register("queued_requests", "Requests that wait for a slot", g.queued.clone());
         registry.register("running_requests", "Answers being written", g.running.clone());
@@ -102,7 +119,7 @@ impl Default for Metrics {
             "Times the engine was built anew after it had died",
             g.restarts.clone(),
         );
-        Self { registry, requests, prompt_tokens, completion_tokens, first_token, gauges: g }
+        Self { registry, requests, prompt_tokens, completion_tokens, first_token, duplicates, notices_dropped, no_subscribers, readings_skipped, gauges: g }
     }
 }
 
@@ -110,6 +127,26 @@ impl Metrics {
     /// A request was refused at the door.
     pub fn refused(&self, kind: ErrorKind) {
         self.requests.get_or_create(&OutcomeLabel { outcome: kind.name() }).inc();
+    }
+
+    /// A request was asked before.
+    pub fn duplicate(&self) {
+        self.duplicates.inc();
+    }
+
+    /// An event or a delta found no room.
+    pub fn notice_dropped(&self) {
+        self.notices_dropped.inc();
+    }
+
+    /// The broker took a final that nobody wanted.
+    pub fn no_subscribers(&self) {
+        self.no_subscribers.inc();
+    }
+
+    /// No request was made of a reading.
+    pub fn reading_skipped(&self, why: &'static str) {
+        self.readings_skipped.get_or_create(&WhyLabel { why }).inc();
     }
 
     /// An admitted request has ended.

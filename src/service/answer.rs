@@ -10,7 +10,7 @@ use super::{
     reply::Frame,
     shared::lock,
 };
-use crate::domain::{Clock, Deadline, Delta, Error, Outcome, Result};
+use crate::domain::{Deadline, Delta, Error, Outcome, Result};
 
 /// A request on its way to its final. Dropping it cancels the request within one step of
 /// the engine, unless others wait for it, too.

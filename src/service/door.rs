@@ -15,7 +15,7 @@ use super::{
     shared::lock,
 };
 use crate::{
-    domain::{Clock, Deadline, Error, ErrorKind, Result, limits},
+    domain::{Deadline, Error, ErrorKind, Result, limits},
     engine::EngineState,
     scheduler::{Full, Place, TooLate, in_time},
     store::{Health, Stored},
@@ -55,7 +55,7 @@ impl Service {
             if let Some(same) = self.known(&request)? {
                 return Ok(Asked::Same(same));
             }
-            if let Some(stored) = self.shared.store.find(request.key.clone()).await? {
+            if let Some(stored) = self.shared.store.find(request.key.client.clone(), request.key.id.clone()).await? {
                 return Ok(Asked::Same(Same::stored(self.finished(&request, stored)?)));
             }
             self.writable()?;
@@ -141,7 +141,7 @@ impl Service {
             return Err(conflict());
         }
         self.shared.metrics.duplicate();
-        let ending = stored.last.ok_or_else(|| Error::internal("a request is on disk that nobody runs"))?;
+        let ending = stored.finished.ok_or_else(|| Error::internal("a request is on disk that nobody runs"))?;
         Ok(ending.into())
     }
 

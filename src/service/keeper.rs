@@ -15,7 +15,7 @@ use super::{
     shared::lock,
 };
 use crate::{
-    domain::{Clock, Error, ErrorKind, Result, limits},
+    domain::{Error, ErrorKind, Result, limits},
     scheduler::{Place, Work},
     store::{Accepted, Finish, Finished, NewMessage, NewRequest, Stored},
 };
@@ -61,7 +61,7 @@ impl Service {
             Ok(Accepted::New) => Ok(None),
             // An earlier try of this write may have reached the disk although it failed: it is
             // the same request and nobody runs it, so it is taken as accepted now.
-            Ok(Accepted::Known(stored)) if !stored.is_finished() && stored.digest == live.request.digest => {
+            Ok(Accepted::Known(stored)) if stored.finished.is_none() && stored.digest == live.request.digest => {
                 Ok(None)
             }
             Ok(Accepted::Known(stored)) => Ok(Some(*stored)),

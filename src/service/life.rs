@@ -13,7 +13,7 @@ use super::{
     spec,
 };
 use crate::{
-    domain::{Clock, Deadline, Error, ErrorKind, Result, limits},
+    domain::{Deadline, Error, ErrorKind, Result, limits},
     engine::Cancel,
     store::Stored,
 };

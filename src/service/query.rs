@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{Progress, Service, Shown};
 use crate::{
-    domain::{Clock, Error, ErrorKind, Lane, Result},
+    domain::{Error, ErrorKind, Lane, Result},
     engine::EngineState,
     observe::Metrics,
     store::RequestKey,
@@ -26,8 +26,8 @@ impl Service {
         if let Some(document) = self.describe(key) {
             return Ok(Known::Waiting(document));
         }
-        let stored = self.shared.store.find(key.clone()).await?;
-        match stored.and_then(|stored| stored.last) {
+        let stored = self.shared.store.find(key.client.clone(), key.id.clone()).await?;
+        match stored.and_then(|stored| stored.finished) {
             Some(ending) => Ok(Known::Done(ending.into())),
             None => Err(unknown(key)),
         }
@@ -58,7 +58,7 @@ impl Service {
         if let Some(live) = self.shared.lives.get(key) {
             return Ok(if self.cancel_live(&live) { "cancelled" } else { "finished" });
         }
-        match self.shared.store.find(key.clone()).await? {
+        match self.shared.store.find(key.client.clone(), key.id.clone()).await? {
             Some(_) => Ok("finished"),
             None => Err(unknown(key)),
         }

@@ -12,7 +12,7 @@ use super::{
     shared::lock,
 };
 use crate::{
-    domain::{Clock, Error, ErrorKind, Lane, Outcome, RequestId, Result, limits},
+    domain::{Error, ErrorKind, Lane, Outcome, RequestId, Result, limits},
     store::{Digest, NewMessage, RequestKey},
     task::{Decision, Rendered, Task, TaskError},
 };

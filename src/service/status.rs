@@ -8,8 +8,11 @@ use crate::{
     engine::{EngineState, EngineStats, Model},
     host,
     observe::Snapshot,
+    store::Health,
 };
 use std::sync::{Arc, atomic::Ordering};
+
+use tokio::sync::watch;
 
 /// Who this daemon is; fixed at start.
 #[derive(Clone)]
@@ -82,6 +85,7 @@ pub fn status(service: &Service, identity: &Identity) -> Value {
         "node": identity.node,
         "boot_id": identity.boot_id,
         "uptime_s": identity.clock.boot().since(identity.started).as_secs(),
+        "clock_synced": identity.clock.stamp().synced,
         "model": engine.model().map(|m| model(m)),
         "queued": queued,
         "in_flight": service.in_flight(),
@@ -92,9 +96,82 @@ pub fn status(service: &Service, identity: &Identity) -> Value {
             "prefill_tokens_per_s": rounded(identity.stats.prefill_rate()),
             "decode_tokens_per_s": rounded(identity.stats.decode_rate()),
         },
+        "zones": {"device": if engine.model().is_some() { "ok" } else { "off" }, "site": "off", "cloud": "off"},
+        "mqtt": broker(identity),
+        "store": store(service),
         "memory": {"resident_bytes": memory.total, "anonymous_bytes": memory.anonymous},
         "finished": service.metrics().finished(),
     })
+}
+
+/// What of the status is worth a message of its own when it changes: not what always changes.
+pub fn stable(status: &Value) -> Value {
+    let mut stable = status.clone();
+    let keep = ["state", "reason", "clock_synced", "model", "queued", "zones"];
+    if let Some(fields) = stable.as_object_mut() {
+        fields.retain(|name, _| keep.contains(&name.as_str()));
+        fields.insert("store".into(), status["store"]["state"].clone());
+    }
+    stable
+}
+
+fn broker(identity: &Identity) -> Value {
+    let Some(state) = &identity.broker else { return json!({"state": "off"}) };
+    let state = state.borrow();
+    json!({
+        "state": if state.lost.is_none() { "connected" } else { "disconnected" },
+        "reason": state.lost,
+        "broker": state.url,
+        "since_s": identity.clock.boot().since(state.since).as_secs(),
+        "connections": state.connections,
+    })
+}
+
+fn store(service: &Service) -> Value {
+    let stats = service.store().stats();
+    let (state, reason) = match &stats.health {
+        Health::Sound => ("ok", None),
+        Health::Full(reason) => ("full", Some(reason)),
+        Health::Broken(reason) => ("broken", Some(reason)),
+    };
+    json!({
+        "state": state,
+        "reason": reason,
+        "requests": stats.requests_rows,
+        "unfinished": stats.requests_unfinished,
+        "outbox": stats.outbox_rows,
+        "bytes": stats.file_bytes + stats.wal_bytes,
+        "written_bytes_per_day": stats.bytes_per_day as u64,
+        "fsyncs_per_day": stats.fsyncs_per_day as u64,
+    })
+}
+
+/// The counters as one flat object.
+pub fn counters(service: &Service, identity: &Identity) -> Value {
+    let stats = service.store().stats();
+    let load = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+    let mut flat = json!({
+        "uptime_s": identity.clock.boot().since(identity.started).as_secs(),
+        "resident_bytes": host::resident().total,
+        "running": load(&identity.stats.running),
+        "prefill_tokens": load(&identity.stats.prefill_tokens),
+        "decode_tokens": load(&identity.stats.decode_tokens),
+        "engine_restarts": load(&identity.stats.restarts),
+        "in_flight": service.in_flight(),
+        "outbox": stats.outbox_rows,
+        "store_bytes_written": stats.bytes_written,
+        "store_fsyncs": stats.fsyncs,
+        "store_commits": stats.commits,
+    });
+    if let Some(fields) = flat.as_object_mut() {
+        for (lane, depth) in service.depths() {
+            fields.insert(format!("queued_{}", lane.name()), json!(depth));
+        }
+        if let Value::Object(finished) = json!(service.metrics().finished()) {
+            fields.extend(finished.into_iter().map(|(how, n)| (format!("finished_{how}"), n)));
+        }
+    }
+    flat
 }
 
 fn rounded(x: f64) -> f64 {

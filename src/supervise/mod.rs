@@ -1,14 +1,18 @@
 //! Start order and end of the daemon.
 //!
 //! ```text
-//! sockets bound → engine thread → service → READY=1 … SIGTERM → STOPPING=1
-//!   → intake closed → running answers get their grace → sockets closed → engine joined
+//! sockets bound → store opened → engine thread → what was accepted before taken up → MQTT
+//!   → READY=1 … SIGTERM → STOPPING=1 → intake closed → running answers get their grace
+//!   → sockets and MQTT closed → engine joined → store closed
 //! ```
-//! READY comes when prompts can be taken in or refused in good order; the model loads after
+//! READY comes when requests can be accepted durably; the model loads after
 //! that, and `STATUS=` tells how far it is.
 
+mod broker;
 mod daemon;
+mod parts;
 mod signals;
 mod systemd;
+mod upkeep;
 
 pub use daemon::{StartError, run};

@@ -4,19 +4,13 @@ use std::io;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::engine::{Command, Engine};
-
-/// Until SIGTERM or SIGINT. SIGHUP tries again to load a model that could not be loaded.
-pub(super) async fn wait_for_stop(signals: &mut StopSignals, engine: Option<&Engine>) {
+/// Until SIGTERM or SIGINT. SIGHUP is answered by `reload`.
+pub(super) async fn wait_for_stop(signals: &mut StopSignals, reload: impl Fn()) {
     loop {
         tokio::select! {
             _ = signals.term.recv() => return,
             _ = signals.int.recv() => return,
-            _ = signals.hup.recv() => {
-                // A full channel means that the engine is at work and has nothing to load.
-                let asked = engine.is_some_and(|e| e.commands.try_send(Command::Reload).is_ok());
-                tracing::info!(asked, "SIGHUP: loading the model again if it is not loaded");
-            }
+            _ = signals.hup.recv() => reload(),
         }
     }
 }

@@ -1,0 +1,86 @@
+//! A broker of one's own, for a first try: mosquitto on loopback, as long as the daemon runs.
+
+use std::{
+    net::{Ipv4Addr, TcpListener},
+    path::{Path, PathBuf},
+    process::Stdio,
+};
+
+use tokio::{
+    net::TcpStream,
+    process::{Child, Command},
+    time::timeout,
+};
+
+use super::StartError;
+use crate::domain::limits;
+
+/// A mosquitto that ends with this value.
+pub(super) struct Broker {
+    /// Where it listens.
+    pub(super) url: String,
+    _child: Child,
+}
+
+impl Broker {
+    /// Starts it on a free port; `dir` takes its configuration file.
+    pub(super) async fn start(dir: &Path) -> Result<Self, StartError> {
+        let program = find("mosquitto").ok_or_else(|| {
+            StartError::Unavailable(
+                "mosquitto is not installed; install it (Debian: `sudo apt install mosquitto mosquitto-clients`) \
+                 or set `mqtt.url` to a broker that runs"
+                    .into(),
+            )
+        })?;
+        // Freed again at once: mosquitto has no way to choose a port and tell which.
+        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+        let file = dir.join("first-try-mosquitto.conf");
+        std::fs::write(&file, configuration(port))?;
+        let mut command = match find("setpriv") {
+            // Ends with the daemon even when the daemon is killed.
+            Some(setpriv) => {
+                let mut command = Command::new(setpriv);
+                command.args(["--pdeathsig", "TERM", "--"]).arg(program);
+                command
+            }
+            None => Command::new(program),
+        };
+        command.arg("-c").arg(&file).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut child = command.kill_on_drop(true).spawn()?;
+        let listening = async {
+            while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.is_err() {
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            }
+        };
+        tokio::select! {
+            up = timeout(limits::BROKER_START, listening) => up.map_err(|_| {
+                StartError::Unavailable("mosquitto was started and does not listen".into())
+            })?,
+            ended = child.wait() => {
+                return Err(StartError::Unavailable(format!(
+                    "mosquitto ended at once ({}); `mosquitto -c {}` says why",
+                    ended?,
+                    file.display()
+                )));
+            }
+        }
+        let url = format!("mqtt://127.0.0.1:{port}");
+        tracing::info!(url, "a broker for a first try is running; it is open to every process of this machine");
+        Ok(Self { url, _child: child })
+    }
+}
+
+fn configuration(port: u16) -> String {
+    let bytes = limits::MQTT_PACKET_BYTES_MAX;
+    format!(
+        "# Written at each start of `outpost serve --with-broker`.\n\
+         listener {port} 127.0.0.1\nallow_anonymous true\npersistence false\nmax_packet_size {bytes}\n"
+    )
+}
+
+/// Debian has daemons in a directory that a user's PATH lacks.
+fn find(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let places = std::env::split_paths(&path).chain(["/usr/sbin", "/usr/local/sbin"].map(PathBuf::from));
+    places.map(|dir| dir.join(program)).find(|file| file.is_file())
+}
