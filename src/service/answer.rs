@@ -5,12 +5,12 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 
 use super::{
-    Service,
+    Receipt, Service,
     live::{Final, Live, Progress, Shown},
     reply::Frame,
     shared::lock,
 };
-use crate::domain::{Deadline, Delta, Error, Outcome, Result};
+use crate::domain::{Deadline, Delta, Error, ErrorKind, Outcome, Result};
 
 /// A request on its way to its final. Dropping it cancels the request within one step of
 /// the engine, unless others wait for it, too.
@@ -113,6 +113,23 @@ impl Same {
         match &self.0 {
             From::Stored(_) => None,
             From::Running { live, .. } => live.deadline,
+        }
+    }
+
+    /// Waits until the request is safe: nobody may be told before that it is accepted.
+    pub(super) async fn once_on_disk(mut self) -> Result<Receipt> {
+        let From::Running { progress, .. } = &mut self.0 else { return Ok(Receipt::Known(self)) };
+        let arrived = progress.wait_for(|p| !matches!(p, Progress::Arriving)).await;
+        let refused = match arrived.as_deref() {
+            Ok(Progress::Ended(ending)) => ending.result.as_ref().err().filter(|_| !ending.on_disk).cloned(),
+            Ok(_) => None,
+            Err(_) => Some(Error::internal("the request was lost on its way to the disk")),
+        };
+        drop(arrived);
+        match refused {
+            None => Ok(Receipt::Known(self)),
+            Some(error) if error.kind == ErrorKind::Internal => Ok(Receipt::Uncertain(error)),
+            Some(error) => Err(error),
         }
     }
 

@@ -18,7 +18,7 @@ use crate::{
     domain::{Deadline, Error, ErrorKind, Result, limits},
     engine::EngineState,
     scheduler::{Full, Place, TooLate, in_time},
-    store::{Health, Stored},
+    store::{Digest, Health, Stored},
 };
 
 /// What a synchronous caller gets.
@@ -50,16 +50,17 @@ impl Service {
     }
 
     async fn try_ask(&self, mut request: Request) -> Result<Asked> {
-        self.open_for(&mut request)?;
+        self.refuse_when_draining()?;
         if request.keyed {
             if let Some(same) = self.known(&request)? {
                 return Ok(Asked::Same(same));
             }
             if let Some(stored) = self.shared.store.find(request.key.client.clone(), request.key.id.clone()).await? {
-                return Ok(Asked::Same(Same::stored(self.finished(&request, stored)?)));
+                return Ok(Asked::Same(Same::stored(self.finished(request.digest, stored)?)));
             }
             self.writable()?;
         }
+        self.authorise(&mut request)?;
         let keeping = if request.keyed { Keeping::Keyed } else { Keeping::Passing };
         let prepared = prepare(&request, &request.input, &self.model()?, &*self.shared.clock)?;
         let deadline = request.deadline;
@@ -84,11 +85,24 @@ impl Service {
         receipt.inspect_err(|error| self.shared.metrics.refused(error.kind))
     }
 
-    async fn try_accept(&self, mut request: Request, reply: Reply) -> Result<Receipt> {
-        self.open_for(&mut request)?;
+    async fn try_accept(&self, request: Request, reply: Reply) -> Result<Receipt> {
+        self.refuse_when_draining()?;
         if let Some(same) = self.known(&request)? {
-            return Ok(Receipt::Known(same));
+            return same.once_on_disk().await;
         }
+        let (key, digest) = (request.key.clone(), request.digest);
+        match self.accept_new(request, reply).await {
+            // What has its final gets it, even when nothing new is taken in.
+            Err(refused) => match self.shared.store.find(key.client, key.id).await {
+                Ok(Some(stored)) => Ok(Receipt::Done(self.finished(digest, stored)?)),
+                _ => Err(refused),
+            },
+            receipt => receipt,
+        }
+    }
+
+    async fn accept_new(&self, mut request: Request, reply: Reply) -> Result<Receipt> {
+        self.authorise(&mut request)?;
         self.may_come_true()?;
         let prepared = match self.model() {
             Ok(model) => Some(prepare(&request, &request.input, &model, &*self.shared.clock)?),
@@ -100,24 +114,28 @@ impl Service {
         let place = self.admit(&live)?;
         if let Err(there) = self.shared.lives.insert(&live) {
             self.shared.queue().release(place);
-            return Ok(Receipt::Known(self.attach(&live.request, there)?));
+            return self.attach(&live.request, there)?.once_on_disk().await;
         }
         let same = Same::running(self.clone(), &live);
         match self.persist(&live, place).await {
             Ok(None) => Ok(Receipt::Accepted(same)),
-            Ok(Some(stored)) => Ok(Receipt::Done(self.finished(&live.request, stored)?)),
+            Ok(Some(stored)) => Ok(Receipt::Done(self.finished(live.request.digest, stored)?)),
             Err(error) if error.kind == ErrorKind::Internal => Ok(Receipt::Uncertain(error)),
             Err(error) => Err(error),
         }
     }
 
-    /// What holds for everybody before anything else is looked at.
-    fn open_for(&self, request: &mut Request) -> Result<()> {
-        let s = &self.shared;
-        if s.is_draining() {
-            return Err(Error::new(ErrorKind::Draining, "Outpost is stopping; send the request again later")
-                .with_retry_after(Duration::from_secs(5)));
+    fn refuse_when_draining(&self) -> Result<()> {
+        if !self.shared.is_draining() {
+            return Ok(());
         }
+        Err(Error::new(ErrorKind::Draining, "Outpost is stopping; send the request again later")
+            .with_retry_after(Duration::from_secs(5)))
+    }
+
+    /// The lane that the client may have, and whether it may send now.
+    fn authorise(&self, request: &mut Request) -> Result<()> {
+        let s = &self.shared;
         request.lane = s.clients.lane(&request.key.client, request.lane);
         s.clients.take(&request.key.client, s.clock.boot())
     }
@@ -136,8 +154,8 @@ impl Service {
         Ok(Same::running(self.clone(), &there))
     }
 
-    fn finished(&self, request: &Request, stored: Stored) -> Result<Shown> {
-        if stored.digest != request.digest {
+    fn finished(&self, digest: Digest, stored: Stored) -> Result<Shown> {
+        if stored.digest != digest {
             return Err(conflict());
         }
         self.shared.metrics.duplicate();

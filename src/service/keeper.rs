@@ -9,7 +9,7 @@ use futures_util::{StreamExt, stream::FuturesUnordered};
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    Service,
+    Progress, Service,
     live::{Final, Keeping, Live},
     notice::News,
     shared::lock,
@@ -34,6 +34,7 @@ impl Service {
         let mut writes = FuturesUnordered::new();
         loop {
             tokio::select! {
+                biased;
                 order = orders.recv() => match order {
                     Some(Keep::Accept { live, row, place, done }) => {
                         writes.push(futures_util::future::Either::Left(self.keep_request(live, row, place, done)));
@@ -74,24 +75,26 @@ impl Service {
                 let (position, eta) = self.outlook(&live);
                 self.tell(&live, News::Queued { position, eta });
             }
-            Ok(Some(_)) | Err(_) => {
-                s.queue().release(place);
-                s.lives.remove(live.key());
-                s.one_ended.notify_waiters();
-                if let Err(error) = &outcome {
-                    // Whoever attached to it meanwhile learns it, too.
-                    live.progress.send_replace(super::Progress::Ended(Arc::new(Final::refusal(&live, error.clone()))));
-                }
-            }
+            // Whoever attached to it meanwhile learns it, too.
+            Ok(Some(stored)) => self.not_taken(&live, place, Final::kept_before(&live, stored)),
+            Err(error) => self.not_taken(&live, place, Final::refusal(&live, error.clone())),
         }
         let _ = done.send(outcome);
+    }
+
+    /// A request that is not run: it ends here for those who attached to it.
+    fn not_taken(&self, live: &Arc<Live>, place: Place, ending: Final) {
+        self.shared.queue().release(place);
+        self.shared.lives.remove(live.key());
+        live.progress.send_replace(Progress::Ended(Arc::new(ending)));
+        self.shared.one_ended.notify_waiters();
     }
 
     /// Puts an accepted request into the queue.
     pub(super) fn enqueue(&self, live: &Arc<Live>, place: Place) {
         let s = &self.shared;
         let work = lock(&live.prepared).as_ref().map_or_else(|| self.guess(live), |p| p.work(s.answer_mean()));
-        live.progress.send_replace(super::Progress::Queued);
+        live.progress.send_replace(Progress::Queued);
         {
             let mut queue = s.queue();
             let ticket = queue.push(place, live.request.lane, work, Arc::clone(live));
@@ -131,9 +134,9 @@ impl Service {
         let mut tries = 0u32;
         let ending = loop {
             match s.store.finish((*finish).clone()).await {
-                Ok(Finished::Stored { .. }) => break ending,
+                Ok(Finished::Stored { .. }) => break Final { on_disk: true, ..ending },
                 // The first final stays, whatever a second run would have said.
-                Ok(Finished::Already(first)) => break Final { shown: first.into(), ..ending },
+                Ok(Finished::Already(first)) => break Final { shown: first.into(), on_disk: true, ..ending },
                 Err(error) if matches!(live.keeping, Keeping::Keyed) => {
                     // Nobody was promised anything yet: the caller hears why and may ask again.
                     break Final::refusal(&live, error);

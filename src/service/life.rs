@@ -94,6 +94,7 @@ impl Service {
                 }
             }
             tokio::select! {
+                biased;
                 () = tokio::time::sleep(sleep) => {}
                 () = changed => {}
             }

@@ -1,7 +1,7 @@
 //! One request between intake and final, and the table of all of them.
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU32, Ordering},
@@ -53,6 +53,8 @@ pub struct Final {
     pub shown: Shown,
     /// What the pieces of a stream repeat; `None` when no model was asked.
     pub frame: Option<Frame>,
+    /// It is kept: whoever asks again gets the same.
+    pub on_disk: bool,
 }
 
 /// Where a request is in its life.
@@ -160,7 +162,7 @@ impl Live {
 
 /// Every request that has no final yet, by its key.
 #[derive(Default)]
-pub(super) struct Lives(Mutex<HashMap<RequestKey, Arc<Live>>>);
+pub(super) struct Lives(Mutex<BTreeMap<RequestKey, Arc<Live>>>);
 
 impl Lives {
     pub(super) fn get(&self, key: &RequestKey) -> Option<Arc<Live>> {
@@ -170,8 +172,8 @@ impl Lives {
     /// Puts a request in, or returns the one that has its key already.
     pub(super) fn insert(&self, live: &Arc<Live>) -> Result<(), Arc<Live>> {
         match self.lock().entry(live.key().clone()) {
-            std::collections::hash_map::Entry::Occupied(there) => Err(Arc::clone(there.get())),
-            std::collections::hash_map::Entry::Vacant(free) => {
+            std::collections::btree_map::Entry::Occupied(there) => Err(Arc::clone(there.get())),
+            std::collections::btree_map::Entry::Vacant(free) => {
                 free.insert(Arc::clone(live));
                 Ok(())
             }
@@ -190,7 +192,7 @@ impl Lives {
         self.lock().values().cloned().collect()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<RequestKey, Arc<Live>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<RequestKey, Arc<Live>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

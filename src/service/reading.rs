@@ -67,6 +67,7 @@ impl Service {
             }
             let next = lock(&s.gate).next_due().map(|at| at.since(s.clock.boot()));
             tokio::select! {
+                biased;
                 () = held => {}
                 () = tokio::time::sleep(next.unwrap_or(limits::EXPIRY_SWEEP).max(Duration::from_millis(1))) => {}
             }

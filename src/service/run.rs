@@ -41,6 +41,7 @@ impl Service {
         let mut running = FuturesUnordered::new();
         loop {
             let place = tokio::select! {
+                biased;
                 place = commands.reserve(), if running.len() < limits::RUNNING_MAX => match place {
                     Ok(place) => place,
                     Err(_) => return,
@@ -51,6 +52,7 @@ impl Service {
             tokio::pin!(next);
             let (live, model) = loop {
                 tokio::select! {
+                    biased;
                     found = &mut next => break found,
                     Some(()) = running.next() => {}
                 }
@@ -138,6 +140,7 @@ impl Service {
     async fn follow(&self, live: Arc<Live>, mut run: Run) {
         let mut heard = Heard::default();
         let end = tokio::select! {
+            biased;
             end = self.listen(&live, &mut run, &mut heard) => end,
             () = self.until(live.deadline) => {
                 live.cancel.cancel(Cancel::Caller);

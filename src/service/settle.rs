@@ -13,20 +13,27 @@ use super::{
 };
 use crate::{
     domain::{Error, ErrorKind, Outcome, Result},
-    store::{NewMessage, UsageEntry},
+    store::{NewMessage, Stored, UsageEntry},
 };
 
 impl Final {
     /// An answer; `whole` is all of it, `outcome` what a stream has not yet sent.
     pub(super) fn answer(frame: Frame, outcome: Outcome, whole: &Outcome) -> Self {
         let body = frame.completion(whole).to_string().into_bytes();
-        Self { result: Ok(outcome), shown: Shown { status: 200, body }, frame: Some(frame) }
+        Self { result: Ok(outcome), shown: Shown { status: 200, body }, frame: Some(frame), on_disk: false }
+    }
+
+    /// The final of an earlier run, for somebody who asked again.
+    pub(super) fn kept_before(live: &Live, stored: &Stored) -> Self {
+        let lost = || Self::refusal(live, Error::internal("a request is on disk that nobody runs"));
+        let Some(ending) = &stored.finished else { return lost() };
+        Self { shown: ending.clone().into(), on_disk: true, ..lost() }
     }
 
     /// No answer, and why.
     pub(super) fn refusal(live: &Live, error: Error) -> Self {
         let body = error_body(&error, Some(&live.key().id)).to_string().into_bytes();
-        Self { shown: Shown { status: error.kind.status(), body }, result: Err(error), frame: None }
+        Self { shown: Shown { status: error.kind.status(), body }, result: Err(error), frame: None, on_disk: false }
     }
 }
 

@@ -90,6 +90,7 @@ impl<C: Connector> Client<C> {
             let places = self.intake.service.free_places().clamp(1, usize::from(limits::MQTT_RECEIVE_MAXIMUM));
             let connecting = self.connector.connect(self.reports.offline(), places as u16);
             let lost = tokio::select! {
+                biased;
                 () = stop.cancelled() => return,
                 connection = connecting => match connection {
                     Err(lost) => lost,
@@ -119,6 +120,7 @@ impl<C: Connector> Client<C> {
             tracing::warn!(reason = lost.reason, retry_in_ms = wait.as_millis() as u64, "no connection to the broker");
             self.state.send_modify(|state| state.lost(&lost.reason, self.clock.boot()));
             tokio::select! {
+                biased;
                 () = stop.cancelled() => break,
                 () = tokio::time::sleep(wait) => {}
                 () = self.intake.renew.notified() => {}

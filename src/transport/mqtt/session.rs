@@ -100,6 +100,8 @@ impl<'a, L: Link> Session<'a, L> {
     }
 
     fn greet(&mut self, connected: &Connected) -> Result<(), Lost> {
+        // What was new while nobody could be told is old by now.
+        while self.notices.try_recv().is_ok() {}
         // Also when the broker still has our session: tasks or pools may be new.
         let filters = self.intake.filters();
         self.link.subscribe(&filters).map_err(|e| Lost::permanent(format!("cannot subscribe: {e}")))?;
@@ -118,14 +120,18 @@ impl<'a, L: Link> Session<'a, L> {
             self.fill();
             let retry = self.retry;
             tokio::select! {
+                // What frees room comes before what takes it. None of the first ones can be ready for ever.
+                biased;
                 () = stop.cancelled() => return End::Stopped,
                 () = intake.renew.notified() => return End::Renew,
-                event = self.link.next() => match event {
-                    Ok(event) => if let Some(end) = self.heard(event) { return end },
-                    Err(lost) => return End::Lost(lost),
-                },
-                Some(handled) = self.handling.next() => {
-                    if let Some(end) = self.handled(handled) { return end }
+                _ = ticks.tick() => {
+                    for message in self.reports.due() {
+                        self.send_free(message);
+                    }
+                }
+                () = tokio::time::sleep_until(retry.unwrap_or_else(Instant::now)), if retry.is_some() => {
+                    self.retry = None;
+                    self.outbox.again();
                 }
                 rows = async { self.reading.as_mut().expect("guarded").await }, if self.reading.is_some() => {
                     self.reading = None;
@@ -137,17 +143,15 @@ impl<'a, L: Link> Session<'a, L> {
                         tracing::warn!(%error, "a delivered final could not be taken out of the outbox");
                     }
                 }
+                Some(handled) = self.handling.next() => {
+                    if let Some(end) = self.handled(handled) { return end }
+                }
                 () = intake.service.outbox_changed() => self.outbox.changed(),
+                event = self.link.next() => match event {
+                    Ok(event) => self.heard(event),
+                    Err(lost) => return End::Lost(lost),
+                },
                 Some(notice) = self.notices.recv() => self.tell(&notice),
-                () = tokio::time::sleep_until(retry.unwrap_or_else(Instant::now)), if retry.is_some() => {
-                    self.retry = None;
-                    self.outbox.again();
-                }
-                _ = ticks.tick() => {
-                    for message in self.reports.due() {
-                        self.send_free(message);
-                    }
-                }
             }
         }
     }
@@ -269,7 +273,7 @@ impl<'a, L: Link> Session<'a, L> {
         }
     }
 
-    fn heard(&mut self, event: Event) -> Option<End> {
+    fn heard(&mut self, event: Event) {
         match event {
             Event::Message(message) => self.message(message),
             Event::Acked { token, outcome } => self.acked(token, &outcome),
@@ -282,7 +286,6 @@ impl<'a, L: Link> Session<'a, L> {
                 }
             }
         }
-        None
     }
 
     fn message(&mut self, message: Incoming) {
