@@ -31,6 +31,16 @@ impl BootTime {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnixSeconds(pub i64);
 
+/// 2025-01-01T00:00:00Z.
+const EARLIEST_PLAUSIBLE: i64 = 1_735_689_600;
+
+impl UnixSeconds {
+    /// Whether a clock can show this that was ever set: a board without a battery starts in 1970.
+    pub fn is_plausible(self) -> bool {
+        self.0 >= EARLIEST_PLAUSIBLE
+    }
+}
+
 /// The moment after which a final is worthless.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Deadline(BootTime);
@@ -57,8 +67,6 @@ pub trait Clock: Send + Sync {
     fn stamp(&self) -> Stamp;
 }
 
-/// 2025-01-01T00:00:00Z. A clock that shows less was never set.
-const EARLIEST_PLAUSIBLE: i64 = 1_735_689_600;
 /// systemd-timesyncd makes this file at its first synchronisation of a boot. Beside another time
 /// service, its unit can make it: `ExecStartPost=` of chrony's `chrony-wait.service`, say.
 const SYNCHRONISED_MARK: &str = "/run/systemd/timesync/synchronized";
@@ -101,7 +109,7 @@ impl Clock for SystemClock {
 
     fn stamp(&self) -> Stamp {
         let wall = self.wall();
-        let synced = wall.0 >= EARLIEST_PLAUSIBLE && Path::new(SYNCHRONISED_MARK).exists();
+        let synced = wall.is_plausible() && Path::new(SYNCHRONISED_MARK).exists();
         Stamp { boot_id: self.boot_id.clone(), boot: self.boot(), wall, synced }
     }
 }

@@ -21,13 +21,26 @@
 //!
 //! [`limits`]: crate::domain::limits
 
+mod account;
+mod column;
 mod db;
 mod error;
 mod handle;
+mod home;
+mod ledger;
 mod op;
+mod open;
 mod options;
+mod outbox;
+mod pragma;
+mod prune;
 mod record;
+mod requests;
+mod room;
+mod schema;
 mod stats;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 pub use db::Db;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::domain::{ClientId, Lane, RequestId, Stamp};
+use crate::domain::{ClientId, Lane, RequestId, Stamp, UnixSeconds};
 
 /// Names a request: unique for as long as the store knows it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -164,6 +164,13 @@ pub struct UsageEntry {
 /// A day of the calendar in UTC, counted from 1970-01-01. Day 0 stands for "the clock was not set".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct UtcDay(pub i64);
+
+impl UtcDay {
+    /// The day of a moment, or day 0.
+    pub fn of(wall: UnixSeconds) -> Self {
+        Self(if wall.is_plausible() { wall.0.div_euclid(86_400) } else { 0 })
+    }
+}
 
 /// The sums of one day, client, zone, provider and model.
 #[derive(Clone, Debug, PartialEq, Eq)]
