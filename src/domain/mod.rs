@@ -12,9 +12,9 @@ mod lane;
 pub mod limits;
 mod outcome;
 mod sampling;
-mod zone;
 mod stamp;
 mod topic;
+mod zone;
 
 pub use clock::{BootTime, Clock, Deadline, SystemClock, UnixSeconds};
 pub use error::{Error, ErrorKind, Result};
@@ -22,6 +22,6 @@ pub use ids::{ClientId, RequestId};
 pub use lane::Lane;
 pub use outcome::{Delta, FinishReason, Outcome, TokenLogprob, Usage};
 pub use sampling::{GenerationOptions, Sampling};
-pub use zone::Zone;
 pub use stamp::Stamp;
 pub use topic::{TopicFilter, topic_name_problem};
+pub use zone::Zone;

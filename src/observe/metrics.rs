@@ -95,13 +95,29 @@ impl Default for Metrics {
             first_token.clone(),
         );
         let duplicates = Counter::default();
-        registry.register("duplicate_requests", "Requests that were asked before and got the same final", duplicates.clone());
+        registry.register(
+            "duplicate_requests",
+            "Requests that were asked before and got the same final",
+            duplicates.clone(),
+        );
         let notices_dropped = Counter::default();
-        registry.register("dropped_events", "Events and deltas for which there was no room", notices_dropped.clone());
+        registry.register(
+            "dropped_events",
+            "Events and deltas for which there was no room",
+            notices_dropped.clone(),
+        );
         let no_subscribers = Counter::default();
-        registry.register("finals_without_subscriber", "Finals that the broker took and nobody wanted", no_subscribers.clone());
+        registry.register(
+            "finals_without_subscriber",
+            "Finals that the broker took and nobody wanted",
+            no_subscribers.clone(),
+        );
         let readings_skipped = Family::default();
-        registry.register("skipped_readings", "Readings of which no request was made", readings_skipped.clone());
+        registry.register(
+            "skipped_readings",
+            "Readings of which no request was made",
+            readings_skipped.clone(),
+        );
         let g = Gauges::default();
         registry.register("queued_requests", "Requests that wait for a slot", g.queued.clone());
         registry.register("running_requests", "Answers being written", g.running.clone());
@@ -119,7 +135,18 @@ impl Default for Metrics {
             "Times the engine was built anew after it had died",
             g.restarts.clone(),
         );
-        Self { registry, requests, prompt_tokens, completion_tokens, first_token, duplicates, notices_dropped, no_subscribers, readings_skipped, gauges: g }
+        Self {
+            registry,
+            requests,
+            prompt_tokens,
+            completion_tokens,
+            first_token,
+            duplicates,
+            notices_dropped,
+            no_subscribers,
+            readings_skipped,
+            gauges: g,
+        }
     }
 }
 

@@ -265,8 +265,7 @@ mod tests {
     #[test]
     fn every_bound_holds_and_frees_up() {
         let mut queue = FairQueue::new(BOUNDS);
-        let tickets: Vec<_> =
-            (0..32).map(|_| put(&mut queue, "a", Lane::Normal, 1, ()).unwrap()).collect();
+        let tickets: Vec<_> = (0..32).map(|_| put(&mut queue, "a", Lane::Normal, 1, ()).unwrap()).collect();
         assert_eq!(put(&mut queue, "a", Lane::Normal, 1, ()), Err(Full::Client));
         let place = queue.reserve(&client("a"), Lane::Normal, 0, Some(33)).unwrap();
         assert_eq!(queue.reserve(&client("a"), Lane::Normal, 0, Some(33)).unwrap_err(), Full::Client);
@@ -288,8 +287,9 @@ mod tests {
     #[test]
     fn what_is_ahead_is_what_runs_before() {
         let mut queue = FairQueue::new(BOUNDS);
-        let tickets: Vec<_> =
-            (0..6).map(|n| put(&mut queue, ["a", "b"][n % 2], Lane::Normal, 10 + n as u64, n).unwrap()).collect();
+        let tickets: Vec<_> = (0..6)
+            .map(|n| put(&mut queue, ["a", "b"][n % 2], Lane::Normal, 10 + n as u64, n).unwrap())
+            .collect();
         let last = *tickets.iter().max().unwrap();
         assert_eq!(queue.ahead_of(last), (5, work(10 + 11 + 12 + 13 + 14)));
         assert_eq!(queue.ahead_of_new(&client("c"), Lane::Normal).0, 2, "behind the first of each");

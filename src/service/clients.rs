@@ -84,8 +84,12 @@ mod tests {
     }
 
     fn clients() -> Clients {
-        let press =
-            ClientRule { uid: Some(1001), lane_max: Some(Lane::Normal), per_minute: Some(2), queued_max: Some(3) };
+        let press = ClientRule {
+            uid: Some(1001),
+            lane_max: Some(Lane::Normal),
+            per_minute: Some(2),
+            queued_max: Some(3),
+        };
         Clients::new([(name("press"), press)])
     }
 
@@ -109,7 +113,10 @@ mod tests {
         let (clients, at) = (clients(), |s| BootTime::new(Duration::from_secs(s)));
         assert!(clients.take(&name("press"), at(0)).is_ok() && clients.take(&name("press"), at(0)).is_ok());
         let refused = clients.take(&name("press"), at(0)).unwrap_err();
-        assert_eq!((refused.kind, refused.retry_after), (ErrorKind::QueueFull, Some(Duration::from_secs(30))));
+        assert_eq!(
+            (refused.kind, refused.retry_after),
+            (ErrorKind::QueueFull, Some(Duration::from_secs(30)))
+        );
         assert!(clients.take(&name("press"), at(30)).is_ok());
         assert!((0..100).all(|_| clients.take(&name("free"), at(0)).is_ok()));
     }

@@ -55,7 +55,9 @@ impl Service {
             if let Some(same) = self.known(&request)? {
                 return Ok(Asked::Same(same));
             }
-            if let Some(stored) = self.shared.store.find(request.key.client.clone(), request.key.id.clone()).await? {
+            if let Some(stored) =
+                self.shared.store.find(request.key.client.clone(), request.key.id.clone()).await?
+            {
                 return Ok(Asked::Same(Same::stored(self.finished(request.digest, stored)?)));
             }
             self.writable()?;
@@ -71,7 +73,8 @@ impl Service {
             self.shared.queue().release(place);
             return Ok(Asked::Same(self.attach(&live.request, there)?));
         }
-        let (sender, deltas) = live.request.stream.then(|| mpsc::channel(limits::DELTAS_IN_FLIGHT_MAX)).unzip();
+        let (sender, deltas) =
+            live.request.stream.then(|| mpsc::channel(limits::DELTAS_IN_FLIGHT_MAX)).unzip();
         *lock(&live.deltas) = sender;
         live.callers.fetch_add(1, Ordering::AcqRel);
         let answer = Answer::new(self.clone(), Arc::clone(&live), deltas);
@@ -159,7 +162,8 @@ impl Service {
             return Err(conflict());
         }
         self.shared.metrics.duplicate();
-        let ending = stored.finished.ok_or_else(|| Error::internal("a request is on disk that nobody runs"))?;
+        let ending =
+            stored.finished.ok_or_else(|| Error::internal("a request is on disk that nobody runs"))?;
         Ok(ending.into())
     }
 
@@ -293,7 +297,8 @@ fn hopeless(late: TooLate) -> Error {
     match late {
         TooLate::Alone { needs } => {
             let seconds = needs.as_secs_f64();
-            let why = format!("this device would need {seconds:.1} s for it, longer than its deadline allows");
+            let why =
+                format!("this device would need {seconds:.1} s for it, longer than its deadline allows");
             Error::new(ErrorKind::DeadlineExceeded, why)
         }
         TooLate::Behind { retry_after } => {

@@ -20,6 +20,9 @@ use crate::{
     store::{Accepted, Finish, Finished, NewMessage, NewRequest, Stored},
 };
 
+/// Where the orders to the keeper arrive.
+pub struct Orders(pub(super) mpsc::Receiver<Keep>);
+
 /// What is to be written.
 pub(super) enum Keep {
     /// A request, before anybody is told that it is accepted.
@@ -30,7 +33,7 @@ pub(super) enum Keep {
 
 impl Service {
     /// Writes what comes, until nobody is left who could send anything.
-    pub async fn keep(self, mut orders: mpsc::Receiver<Keep>) {
+    pub async fn keep(self, Orders(mut orders): Orders) {
         let mut writes = FuturesUnordered::new();
         loop {
             tokio::select! {
@@ -62,7 +65,9 @@ impl Service {
             Ok(Accepted::New) => Ok(None),
             // An earlier try of this write may have reached the disk although it failed: it is
             // the same request and nobody runs it, so it is taken as accepted now.
-            Ok(Accepted::Known(stored)) if stored.finished.is_none() && stored.digest == live.request.digest => {
+            Ok(Accepted::Known(stored))
+                if stored.finished.is_none() && stored.digest == live.request.digest =>
+            {
                 Ok(None)
             }
             Ok(Accepted::Known(stored)) => Ok(Some(*stored)),
@@ -93,7 +98,8 @@ impl Service {
     /// Puts an accepted request into the queue.
     pub(super) fn enqueue(&self, live: &Arc<Live>, place: Place) {
         let s = &self.shared;
-        let work = lock(&live.prepared).as_ref().map_or_else(|| self.guess(live), |p| p.work(s.answer_mean()));
+        let work =
+            lock(&live.prepared).as_ref().map_or_else(|| self.guess(live), |p| p.work(s.answer_mean()));
         live.progress.send_replace(Progress::Queued);
         {
             let mut queue = s.queue();
@@ -156,7 +162,12 @@ impl Service {
     }
 
     /// What a final looks like on disk.
-    pub(super) fn finish_of(&self, live: &Live, ending: &Final, message: Option<NewMessage>) -> Result<Finish> {
+    pub(super) fn finish_of(
+        &self,
+        live: &Live,
+        ending: &Final,
+        message: Option<NewMessage>,
+    ) -> Result<Finish> {
         let s = &self.shared;
         let insert = match live.keeping {
             Keeping::Keyed => Some(self.row(live, &super::Reply::Kept)?),

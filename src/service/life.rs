@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 
 use super::{
     Keeping, Notice, Parts, Service,
-    keeper::Keep,
+    keeper::Orders,
     live::{Live, Progress},
     run::too_late,
     shared::{KEEPER_ROOM, Shared, lock},
@@ -21,7 +21,7 @@ use crate::{
 /// What the daemon has to drive.
 pub struct Backstage {
     /// For [`Service::keep`].
-    pub(crate) orders: mpsc::Receiver<Keep>,
+    pub orders: Orders,
     /// For the transport that tells of progress.
     pub notices: mpsc::Receiver<Notice>,
 }
@@ -34,7 +34,7 @@ impl Service {
         let (keeper, orders) = mpsc::channel(KEEPER_ROOM);
         let (sender, notices) = mpsc::channel(limits::NOTICES_IN_FLIGHT_MAX);
         let service = Self { shared: Arc::new(Shared::new(parts, keeper, sender)) };
-        (service, Backstage { orders, notices })
+        (service, Backstage { orders: Orders(orders), notices })
     }
 
     /// Takes up every request that was accepted and has no final: in the order in which they came.

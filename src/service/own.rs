@@ -104,7 +104,10 @@ impl Own {
         let deadline = Duration::from_millis(ms);
         if ms == 0 || deadline > limits::DEADLINE_MAX {
             let max = limits::DEADLINE_MAX.as_millis();
-            return Err(Error::invalid("outpost.deadline_ms", format!("must lie in 1 to {max} milliseconds")));
+            return Err(Error::invalid(
+                "outpost.deadline_ms",
+                format!("must lie in 1 to {max} milliseconds"),
+            ));
         }
         Ok(Some(deadline))
     }
@@ -162,9 +165,13 @@ mod tests {
 
     #[test]
     fn a_property_that_makes_no_sense_is_refused_by_name() {
-        for (name, value) in
-            [("lane", "fast"), ("deadline_ms", "soon"), ("deadline_ms", "-1"), ("zone_max", "moon"), ("deltas", "1")]
-        {
+        for (name, value) in [
+            ("lane", "fast"),
+            ("deadline_ms", "soon"),
+            ("deadline_ms", "-1"),
+            ("zone_max", "moon"),
+            ("deltas", "1"),
+        ] {
             let error = Own::from_pairs([(name, value)]).unwrap_err();
             assert_eq!(error.param, Some(format!("outpost.{name}")), "{value}");
         }
@@ -184,7 +191,8 @@ mod tests {
 
     #[test]
     fn texts_and_deadlines_have_bounds() {
-        let bad = |own: Own| own.check_lengths().is_err() || own.deadline().is_err() || own.request_id().is_err();
+        let bad =
+            |own: Own| own.check_lengths().is_err() || own.deadline().is_err() || own.request_id().is_err();
         assert!(bad(Own { supersedes: Some(String::new()), ..Own::default() }));
         assert!(bad(Own { supersedes: Some("x".repeat(257)), ..Own::default() }));
         assert!(bad(Own { data_class: Some("x".repeat(65)), ..Own::default() }));

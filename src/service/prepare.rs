@@ -2,10 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{
-    Input, Request,
-    reply::Frame,
-};
+use super::{Input, Request, reply::Frame};
 use crate::{
     domain::{Clock, Error, ErrorKind, Result, UnixSeconds},
     engine::Model,

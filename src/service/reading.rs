@@ -162,11 +162,14 @@ impl Service {
             defaults: self.shared.defaults,
         };
         match Request::chat(body.to_string().into(), envelope) {
-            Ok(second) if live.ask_again(second.input) => {
-                self.requeue(live);
-                true
+            Ok(second) => {
+                let first_time = live.ask_again(second.input);
+                if first_time {
+                    self.requeue(live);
+                }
+                first_time
             }
-            _ => false,
+            Err(_) => false,
         }
     }
 
@@ -184,7 +187,8 @@ impl Service {
             (Err(error), _) => {
                 let task = self.shared.tasks.get(&to.task);
                 let payload = task.map(|task| task.error_payload(&to.source, error, Some(&live.key().id)));
-                let payload = payload.unwrap_or_else(|| super::reply::error_body(error, Some(&live.key().id)));
+                let payload =
+                    payload.unwrap_or_else(|| super::reply::error_body(error, Some(&live.key().id)));
                 message(to.error.clone(), &payload, false)
             }
         }

@@ -172,7 +172,8 @@ pub fn chunks_of(body: &[u8], include_usage: bool) -> Vec<Value> {
     if let (Some(message), Some(fields)) = (choice.get("message"), piece.as_object_mut()) {
         fields.shift_remove("message");
         fields.insert("delta".into(), json!({"role": "assistant", "content": message["content"]}));
-        closing = json!({"index": 0, "delta": {}, "logprobs": null, "finish_reason": choice["finish_reason"]});
+        closing =
+            json!({"index": 0, "delta": {}, "logprobs": null, "finish_reason": choice["finish_reason"]});
     } else {
         closing["text"] = "".into();
     }

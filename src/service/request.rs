@@ -276,9 +276,13 @@ mod tests {
     use super::*;
 
     fn envelope() -> Envelope {
-        let defaults =
-            Defaults { answer_tokens: 99, temperature: 0.7, deadline: Duration::from_secs(60) };
-        Envelope { client: ClientId::new("uid-0").unwrap(), own: Own::default(), lane: Lane::Interactive, defaults }
+        let defaults = Defaults { answer_tokens: 99, temperature: 0.7, deadline: Duration::from_secs(60) };
+        Envelope {
+            client: ClientId::new("uid-0").unwrap(),
+            own: Own::default(),
+            lane: Lane::Interactive,
+            defaults,
+        }
     }
 
     fn chat(extra: Value) -> Result<Request> {

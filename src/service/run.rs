@@ -15,7 +15,7 @@ use super::{
     shared::lock,
 };
 use crate::{
-    domain::{Clock, Deadline, Delta, Error, ErrorKind, Outcome, Result, limits},
+    domain::{Deadline, Delta, Error, ErrorKind, Outcome, Result, limits},
     engine::{Cancel, Command, EngineState, Job, Model},
 };
 

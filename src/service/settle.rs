@@ -33,7 +33,12 @@ impl Final {
     /// No answer, and why.
     pub(super) fn refusal(live: &Live, error: Error) -> Self {
         let body = error_body(&error, Some(&live.key().id)).to_string().into_bytes();
-        Self { shown: Shown { status: error.kind.status(), body }, result: Err(error), frame: None, on_disk: false }
+        Self {
+            shown: Shown { status: error.kind.status(), body },
+            result: Err(error),
+            frame: None,
+            on_disk: false,
+        }
     }
 }
 
@@ -116,7 +121,10 @@ impl Service {
     pub(super) fn shelve(&self, live: &Arc<Live>) {
         self.shared.lives.remove(live.key());
         lock(&live.deltas).take();
-        let error = Error::new(ErrorKind::Draining, "Outpost is stopping; it answers this request when it runs again");
+        let error = Error::new(
+            ErrorKind::Draining,
+            "Outpost is stopping; it answers this request when it runs again",
+        );
         live.progress.send_replace(Progress::Ended(Arc::new(Final::refusal(live, error))));
         self.shared.one_ended.notify_waiters();
     }

@@ -125,7 +125,8 @@ mod tests {
         Defaults { answer_tokens: 9, temperature: 0.5, deadline: std::time::Duration::from_secs(60) };
 
     fn request() -> Request {
-        let body = "{\"messages\":[{\"role\":\"user\",\"content\":\"a\\nb\"}],\n \"outpost\":{\"lane\":\"batch\"}}";
+        let body =
+            "{\"messages\":[{\"role\":\"user\",\"content\":\"a\\nb\"}],\n \"outpost\":{\"lane\":\"batch\"}}";
         let own = Own { deadline_ms: Some(70), ..Own::default() };
         let envelope =
             Envelope { client: ClientId::new("plc").unwrap(), own, lane: Lane::Normal, defaults: DEFAULTS };

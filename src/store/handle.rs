@@ -97,6 +97,15 @@ impl Store {
         ask!(self, Op::Begin(key), Reply::Attempts(attempts) => attempts)
     }
 
+    /// The same without waiting for it: it is not counted when the writer has no room, and nobody
+    /// hears of its failure. For a count that only has to be about right.
+    pub fn note_begin(&self, key: RequestKey) {
+        let (sender, _) = oneshot::channel();
+        if self.commands.try_send(Command::Do(Op::Begin(key), sender)).is_err() {
+            tracing::debug!("an attempt was not counted: the store is busy");
+        }
+    }
+
     /// Takes back an accepted request that has no final, and answers whether there was one. Durable.
     pub async fn forget(&self, key: RequestKey) -> Result<bool> {
         ask!(self, Op::Forget(key), Reply::Forgotten(was) => was)

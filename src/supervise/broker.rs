@@ -65,7 +65,10 @@ impl Broker {
             }
         }
         let url = format!("mqtt://127.0.0.1:{port}");
-        tracing::info!(url, "a broker for a first try is running; it is open to every process of this machine");
+        tracing::info!(
+            url,
+            "a broker for a first try is running; it is open to every process of this machine"
+        );
         Ok(Self { url, _child: child })
     }
 }

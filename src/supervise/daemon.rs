@@ -132,7 +132,8 @@ async fn serve(config: &Config, with_broker: bool) -> Result<(), StartError> {
     };
     tracing::info!(grace_s = config.service.stop_grace_s, in_flight = service.in_flight(), "stopping");
     notify(&[sd_notify::NotifyState::Stopping]);
-    let grace = if ended.is_ok() { Duration::from_secs(config.service.stop_grace_s as u64) } else { Duration::ZERO };
+    let grace =
+        if ended.is_ok() { Duration::from_secs(config.service.stop_grace_s as u64) } else { Duration::ZERO };
     tokio::select! {
         () = service.drain(grace) => {}
         // A second signal is impatience: no grace.

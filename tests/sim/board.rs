@@ -16,7 +16,8 @@ pub(crate) fn model() -> Arc<Model> {
     static MODEL: OnceLock<Arc<Model>> = OnceLock::new();
     Arc::clone(MODEL.get_or_init(|| {
         let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join(".cache/models/smollm2-135m-instruct");
-        let package = Package::open(&dir).unwrap_or_else(|e| panic!("{e}\n`make model` makes the demo package"));
+        let package =
+            Package::open(&dir).unwrap_or_else(|e| panic!("{e}\n`make model` makes the demo package"));
         let tokenizer = Tokenizer::load(&package).expect("the package's tokenizer");
         let template = ChatTemplate::load(&package, &tokenizer).expect("the package's template");
         let variant = package.manifest.variants[0].clone();

@@ -8,8 +8,8 @@ use std::{
 
 use bytes::Bytes;
 use outpost::transport::mqtt::{
-    Ack, AckReason, BrokerLimits, Connected, Connector, Event, Incoming, Link, Lost, Outgoing, Properties, Qos,
-    Receipt, Unsent,
+    Ack, AckReason, BrokerLimits, Connected, Connector, Event, Incoming, Link, Lost, Outgoing, Properties,
+    Qos, Receipt, Unsent,
 };
 use tokio::{sync::Notify, time::Instant};
 
@@ -146,7 +146,12 @@ impl Connector for SimConnector {
             keep_alive_s: 30,
             session_expiry_s: 86_400,
         };
-        let link = SimLink { connection: core.connection, acks: VecDeque::new(), doomed: false, broker: broker.clone() };
+        let link = SimLink {
+            connection: core.connection,
+            acks: VecDeque::new(),
+            doomed: false,
+            broker: broker.clone(),
+        };
         Ok((link, Connected { session_present: true, limits }))
     }
 }

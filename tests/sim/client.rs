@@ -39,7 +39,12 @@ pub(crate) fn plan(who: &str, seed: u64) -> Vec<Asking> {
                 response: format!("outpost/v1/node/response/{id}"),
                 cancel: dice.once_in(8).then(|| format!("outpost/v1/node/cancel/{id}")),
                 body: json!({"messages": [{"role": "user", "content": format!("{id}?")}]}).to_string().into(),
-                properties: Properties { expiry_s, user, correlation: Some(id.into()), ..Properties::default() },
+                properties: Properties {
+                    expiry_s,
+                    user,
+                    correlation: Some(id.into()),
+                    ..Properties::default()
+                },
                 begins: dice.millis(0, 120_000),
             }
         })

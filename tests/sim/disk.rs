@@ -71,7 +71,8 @@ impl Backend for Head {
         }
         let plan = platter.plan;
         let dice = &mut platter.dice;
-        let loses = |op: &Op, dice: &mut Dice| plan.loses_finals && matches!(op, Op::Finish(_)) && dice.once_in(5);
+        let loses =
+            |op: &Op, dice: &mut Dice| plan.loses_finals && matches!(op, Op::Finish(_)) && dice.once_in(5);
         let lost: Vec<bool> = ops.iter().map(|op| loses(op, dice)).collect();
         // The planted bug: something else is done in the place of the final.
         let ops = ops.into_iter().zip(&lost).map(|(op, lost)| if *lost { Op::Prune } else { op }).collect();

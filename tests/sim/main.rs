@@ -38,7 +38,12 @@ fn troubles(seeds: std::ops::Range<u64>, plan: Plan) -> Vec<String> {
 #[test]
 fn whatever_happens_every_accepted_request_ends_with_exactly_one_final() {
     let wrong = troubles(seeds(), Plan::default());
-    assert!(wrong.is_empty(), "{} bad days, among them:\n{}", wrong.len(), wrong[..wrong.len().min(5)].join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "{} bad days, among them:\n{}",
+        wrong.len(),
+        wrong[..wrong.len().min(5)].join("\n")
+    );
 }
 
 /// Of so many days at least one must show each planted bug; most show it on every tenth.

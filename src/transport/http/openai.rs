@@ -38,12 +38,7 @@ pub(super) async fn completion(
     complete(app, peer, request, service::Request::completion).await
 }
 
-async fn complete(
-    app: App,
-    peer: Peer,
-    request: Request,
-    read: Read,
-) -> Result<Response, Failure> {
+async fn complete(app: App, peer: Peer, request: Request, read: Read) -> Result<Response, Failure> {
     let request = take_in(&app, &peer, request, read).await?;
     let (id, include_usage, streams) = (request.key.id.clone(), request.include_usage, request.stream);
     tracing::debug!(%id, ?peer, stream = streams, "request");

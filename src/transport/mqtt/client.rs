@@ -87,7 +87,8 @@ impl<C: Connector> Client<C> {
     pub async fn run(mut self, stop: CancellationToken) {
         let mut tries = 0;
         while !stop.is_cancelled() {
-            let places = self.intake.service.free_places().clamp(1, usize::from(limits::MQTT_RECEIVE_MAXIMUM));
+            let places =
+                self.intake.service.free_places().clamp(1, usize::from(limits::MQTT_RECEIVE_MAXIMUM));
             let connecting = self.connector.connect(self.reports.offline(), places as u16);
             let lost = tokio::select! {
                 biased;
@@ -117,7 +118,11 @@ impl<C: Connector> Client<C> {
             let patient = lost.permanent || lost.taken_over;
             let wait = backoff::wait(&self.node, tries, patient);
             tries = tries.saturating_add(1);
-            tracing::warn!(reason = lost.reason, retry_in_ms = wait.as_millis() as u64, "no connection to the broker");
+            tracing::warn!(
+                reason = lost.reason,
+                retry_in_ms = wait.as_millis() as u64,
+                "no connection to the broker"
+            );
             self.state.send_modify(|state| state.lost(&lost.reason, self.clock.boot()));
             tokio::select! {
                 biased;

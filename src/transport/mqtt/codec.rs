@@ -47,7 +47,8 @@ impl Reader<'_> {
 
     fn request(&self, key: &RequestKey, message: &Incoming) -> Result<Request> {
         if message.retain {
-            let why = "the request was published as retained; publish it without, or it would be asked for ever";
+            let why =
+                "the request was published as retained; publish it without, or it would be asked for ever";
             return Err(Error::invalid("retain", why));
         }
         if message.payload.len() > limits::REQUEST_BODY_BYTES_MAX {
@@ -61,8 +62,7 @@ impl Reader<'_> {
         let mut own = Own::from_pairs(pairs)?;
         // The id is the topic's; said elsewhere as well it must be the same.
         own = own.merge(&Own { id: Some(key.id.as_str().into()), ..Own::default() })?;
-        let envelope =
-            Envelope { client: key.client.clone(), own, lane: self.lane, defaults: self.defaults };
+        let envelope = Envelope { client: key.client.clone(), own, lane: self.lane, defaults: self.defaults };
         // A copy: the bytes may be part of a larger packet buffer, and the request is kept for long.
         let mut request = Request::chat(Bytes::copy_from_slice(&message.payload), envelope)?;
         if let Some(seconds) = p.expiry_s {
@@ -119,7 +119,13 @@ pub(super) fn of_outbox(message: &Message) -> Outgoing {
 
 /// A final as a message.
 pub(super) fn final_message(topic: String, body: Vec<u8>, properties: &[u8], retain: bool) -> Outgoing {
-    Outgoing { topic, payload: body.into(), qos: Qos::AtLeastOnce, retain, properties: json_properties(properties) }
+    Outgoing {
+        topic,
+        payload: body.into(),
+        qos: Qos::AtLeastOnce,
+        retain,
+        properties: json_properties(properties),
+    }
 }
 
 /// The final of a request that was not accepted.
@@ -145,7 +151,11 @@ pub(super) fn news(topics: &Topics, key: &RequestKey, properties: &[u8], news: &
     let (topic, qos, body) = match news {
         News::Queued { position, eta } => {
             let eta = eta.map(|d| d.as_millis() as u64);
-            (topics.event(key), Qos::AtLeastOnce, json!({"event": "queued", "position": position, "eta_ms": eta}))
+            (
+                topics.event(key),
+                Qos::AtLeastOnce,
+                json!({"event": "queued", "position": position, "eta_ms": eta}),
+            )
         }
         News::Running => {
             (topics.event(key), Qos::AtLeastOnce, json!({"event": "running", "place": "device"}))

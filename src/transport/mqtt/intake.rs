@@ -55,7 +55,10 @@ impl Intake {
             Meaning::Request(key) => self.request(&key, message).await,
             Meaning::Cancel(key) => self.cancel(&key, message.receipt).await,
             Meaning::Malformed => {
-                tracing::warn!(topic = message.topic, "a topic of ours without a usable client and id; passed over");
+                tracing::warn!(
+                    topic = message.topic,
+                    "a topic of ours without a usable client and id; passed over"
+                );
                 self.service.metrics().refused(ErrorKind::InvalidRequest);
                 Handled::Acknowledge(message.receipt, AckReason::Refused)
             }

@@ -1,6 +1,11 @@
 //! Which broker, as whom, within which bounds.
 
-use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    str::FromStr,
+    time::Duration,
+};
 
 use bytes::Bytes;
 
@@ -92,6 +97,21 @@ impl Password {
     /// As the broker gets it.
     pub fn new(secret: impl Into<Vec<u8>>) -> Self {
         Self(Bytes::from(secret.into()))
+    }
+
+    /// Reads it from a file that only its owner and group can read. White space around it is cut.
+    pub fn read(path: &Path) -> Result<Self, String> {
+        use std::os::unix::fs::PermissionsExt;
+        let say = |why: String| format!("`mqtt.password_file` {}: {why}", path.display());
+        let meta = std::fs::metadata(path).map_err(|e| say(e.to_string()))?;
+        if meta.permissions().mode() & 0o007 != 0 {
+            return Err(say("anybody can read or change it; chmod 0640 it".into()));
+        }
+        if meta.len() > limits::TOKEN_FILE_BYTES_MAX {
+            return Err(say(format!("has more than {} bytes", limits::TOKEN_FILE_BYTES_MAX)));
+        }
+        let text = std::fs::read(path).map_err(|e| say(e.to_string()))?;
+        Ok(Self::new(text.trim_ascii()))
     }
 
     pub(super) fn reveal(&self) -> Bytes {

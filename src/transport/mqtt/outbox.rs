@@ -65,7 +65,8 @@ impl Outbox {
         if let Some(last) = rows.last() {
             self.cursor = last.seq;
         }
-        let skip = |row: &Message| self.parked.contains(&row.seq) || self.under_way.values().any(|s| *s == row.seq);
+        let skip =
+            |row: &Message| self.parked.contains(&row.seq) || self.under_way.values().any(|s| *s == row.seq);
         self.pending.extend(rows.into_iter().filter(|row| !skip(row)));
     }
 
@@ -99,11 +100,6 @@ impl Outbox {
         self.cursor = 0;
         self.pending.clear();
         self.more = true;
-    }
-
-    /// Rows under way.
-    pub(super) fn in_flight(&self) -> usize {
-        self.under_way.len()
     }
 }
 
@@ -173,7 +169,7 @@ mod tests {
         assert_eq!(send_all(&mut outbox, &mut token), [9]);
         assert_eq!(outbox.wants(), None);
         outbox.changed();
-        assert_eq!((outbox.wants(), outbox.in_flight()), (Some(9), 3));
+        assert_eq!(outbox.wants(), Some(9));
         assert_eq!((outbox.acknowledged(2), outbox.acknowledged(2)), (Some(4), None));
     }
 

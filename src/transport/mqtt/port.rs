@@ -166,10 +166,12 @@ pub trait Connector: Send {
     /// What it makes.
     type Link: Link;
 
-    /// One attempt. Ends within the connect timeout.
+    /// One attempt. Ends within the connect timeout. `receive_maximum`: messages that the broker may
+    /// send before we acknowledge one, 1 to [`limits::MQTT_RECEIVE_MAXIMUM`](crate::domain::limits).
     fn connect(
         &mut self,
         will: Outgoing,
+        receive_maximum: u16,
     ) -> impl Future<Output = Result<(Self::Link, Connected), Lost>> + Send;
 }
 

@@ -1,12 +1,12 @@
 //! What the node says of itself without being asked: availability, status, info, metrics, alerts.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
 use super::{Ack, Outgoing, Properties, Qos, topics::Topics};
 use crate::{
-    domain::{BootTime, Clock, Lane, limits},
+    domain::{BootTime, Lane, limits},
     engine::EngineState,
     service::{Service, status, status::Identity},
     store::Health,
@@ -123,7 +123,8 @@ impl Reports {
             alerts.insert("model", reason);
         }
         if !self.identity.clock.stamp().synced {
-            alerts.insert("clock", "the wall clock is not synchronised; deadlines do not depend on it".into());
+            alerts
+                .insert("clock", "the wall clock is not synchronised; deadlines do not depend on it".into());
         }
         if let Some(reason) = &self.trouble {
             alerts.insert("mqtt", reason.clone());
@@ -151,7 +152,9 @@ impl Reports {
             .service
             .tasks()
             .iter()
-            .map(|task| json!({"name": task.name(), "topics": task.topics(), "result": task.options().result}))
+            .map(
+                |task| json!({"name": task.name(), "topics": task.topics(), "result": task.options().result}),
+            )
             .collect();
         json!({
             "contract": 1,
@@ -196,6 +199,3 @@ impl Reports {
         self.trouble = Some(format!("the broker refuses the subscription to `{filter}`: {why}"));
     }
 }
-
-/// How often somebody looks whether a report is due.
-pub(super) const LOOK: Duration = limits::STATUS_INTERVAL_MIN;

@@ -10,8 +10,7 @@ use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Ack, AckReason, Connected, Event, Incoming, Link, Lost, Outgoing, Qos, Receipt, Unsent,
-    codec,
+    Ack, AckReason, Connected, Event, Incoming, Link, Lost, Outgoing, Qos, Receipt, Unsent, codec,
     intake::{Handled, Intake},
     outbox::{Fate, Outbox, fate_of, fate_unsent},
     report::Reports,
@@ -105,7 +104,11 @@ impl<'a, L: Link> Session<'a, L> {
         // Also when the broker still has our session: tasks or pools may be new.
         let filters = self.intake.filters();
         self.link.subscribe(&filters).map_err(|e| Lost::permanent(format!("cannot subscribe: {e}")))?;
-        tracing::info!(session_present = connected.session_present, filters = filters.len(), "connected to the broker");
+        tracing::info!(
+            session_present = connected.session_present,
+            filters = filters.len(),
+            "connected to the broker"
+        );
         for message in self.reports.on_connect() {
             self.send_free(message);
         }
@@ -171,7 +174,8 @@ impl<'a, L: Link> Session<'a, L> {
         }
         if let (None, Some(after)) = (&self.reading, self.outbox.wants()) {
             let store = self.intake.service.store().clone();
-            self.reading = Some(Box::pin(async move { store.undelivered(after, limits::OUTBOX_PORTION).await }));
+            self.reading =
+                Some(Box::pin(async move { store.undelivered(after, limits::OUTBOX_PORTION).await }));
         }
     }
 
@@ -206,7 +210,8 @@ impl<'a, L: Link> Session<'a, L> {
         match fate {
             Fate::TooLarge { bytes, max } => {
                 let smaller = codec::too_large_for_broker(&row, bytes, max);
-                self.reports.outbox_alert(format!("a final of {bytes} bytes was replaced: the broker takes {max}"));
+                self.reports
+                    .outbox_alert(format!("a final of {bytes} bytes was replaced: the broker takes {max}"));
                 if let Err(unsent) = self.publish_row(&row, smaller) {
                     self.park(row.seq, &unsent.to_string());
                 }
@@ -237,7 +242,11 @@ impl<'a, L: Link> Session<'a, L> {
     }
 
     fn park(&mut self, row: u64, why: &str) {
-        tracing::error!(row, why, "the broker does not take a final; it stays in the outbox until the next connection");
+        tracing::error!(
+            row,
+            why,
+            "the broker does not take a final; it stays in the outbox until the next connection"
+        );
         self.reports.outbox_alert(format!("the broker does not take a final: {why}"));
         self.outbox.park(row);
     }

@@ -154,7 +154,11 @@ mod tests {
         assert_eq!(t.filters().len(), 3);
         for filter in t.filters() {
             let parsed = TopicFilter::parse(&filter).unwrap();
-            let hit = ["outpost/v1/press-3/request/a/b", "outpost/v1/press-3/cancel/a/b", "outpost/v1/pool/line/request/a/b"];
+            let hit = [
+                "outpost/v1/press-3/request/a/b",
+                "outpost/v1/press-3/cancel/a/b",
+                "outpost/v1/pool/line/request/a/b",
+            ];
             assert_eq!(hit.iter().filter(|topic| parsed.matches(topic)).count(), 1, "{filter}");
         }
     }
@@ -163,7 +167,9 @@ mod tests {
     fn an_answer_goes_only_where_the_requester_or_the_operator_owns_the_topic() {
         let (t, plc) = (topics(), ClientId::new("plc").unwrap());
         assert_eq!(t.response(&request("plc", "7")), "outpost/v1/press-3/response/plc/7");
-        for good in ["outpost/v1/press-3/response/plc/7", "outpost/v1/press-3/response/plc/a/b", "plant/2/answers/x"] {
+        for good in
+            ["outpost/v1/press-3/response/plc/7", "outpost/v1/press-3/response/plc/a/b", "plant/2/answers/x"]
+        {
             assert!(t.may_respond(&plc, good), "{good}");
         }
         for bad in [

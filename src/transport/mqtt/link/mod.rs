@@ -96,7 +96,8 @@ impl MqttConnector {
 impl Connector for MqttConnector {
     type Link = MqttLink;
 
-    async fn connect(&mut self, will: Outgoing) -> Result<(MqttLink, Connected), Lost> {
+    async fn connect(&mut self, will: Outgoing, receive_maximum: u16) -> Result<(MqttLink, Connected), Lost> {
+        self.options.receive_maximum = receive_maximum;
         self.connections += 1;
         let patience = self.options.connect_timeout;
         let (client, eventloop, connected) =
