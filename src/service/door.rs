@@ -97,7 +97,9 @@ impl Service {
         match self.accept_new(request, reply).await {
             // What has its final gets it, even when nothing new is taken in.
             Err(refused) => match self.shared.store.find(key.client, key.id).await {
-                Ok(Some(stored)) => Ok(Receipt::Done(self.finished(digest, stored)?)),
+                Ok(Some(stored)) if stored.finished.is_some() => {
+                    Ok(Receipt::Done(self.finished(digest, stored)?))
+                }
                 _ => Err(refused),
             },
             receipt => receipt,

@@ -18,6 +18,8 @@ pub(crate) struct Asking {
     body: Bytes,
     properties: Properties,
     begins: Duration,
+    /// Sends again although the broker has its request.
+    nervous: bool,
 }
 
 /// What `who` asks in the course of a day.
@@ -46,16 +48,23 @@ pub(crate) fn plan(who: &str, seed: u64) -> Vec<Asking> {
                     ..Properties::default()
                 },
                 begins: dice.millis(0, 120_000),
+                nervous: dice.once_in(3),
             }
         })
         .collect()
 }
 
-/// Asks until there is a final.
+/// Asks until there is a final. Who is not nervous asks again only after a refusal: what the
+/// daemon has acknowledged it answers without being asked again.
 pub(crate) async fn ask(asking: Asking, broker: Broker, mut dice: Dice) {
     tokio::time::sleep(asking.begins).await;
+    let mut refusals = None;
     loop {
-        broker.publish(&asking.request, asking.body.clone(), asking.properties.clone());
+        let refused = broker.received(&asking.response).len();
+        if asking.nervous || refusals != Some(refused) {
+            refusals = Some(refused);
+            broker.publish(&asking.request, asking.body.clone(), asking.properties.clone());
+        }
         if let Some(cancel) = &asking.cancel
             && dice.once_in(2)
         {

@@ -18,15 +18,8 @@ pub(super) enum Fate {
     Later,
     /// Stays in the store until the next connection: nothing on this one can mend it.
     Parked(String),
-    /// Something smaller goes out in its place.
-    TooLarge {
-        /// Bytes of the packet.
-        bytes: usize,
-        /// What the broker takes.
-        max: u32,
-    },
     /// Can never be sent; leaves the store, and the log says so.
-    Hopeless(String),
+    Hopeless,
 }
 
 /// The outbox as one connection sees it.
@@ -118,8 +111,8 @@ pub(super) fn fate_of(ack: &Ack) -> Fate {
 pub(super) fn fate_unsent(unsent: &Unsent) -> Fate {
     match unsent {
         Unsent::Full | Unsent::Ended => Fate::Later,
-        Unsent::TooLarge { bytes, max } => Fate::TooLarge { bytes: *bytes, max: *max },
-        Unsent::NoRetain | Unsent::Malformed => Fate::Hopeless(unsent.to_string()),
+        Unsent::TooLarge { .. } => Fate::Parked(unsent.to_string()),
+        Unsent::NoRetain | Unsent::Malformed => Fate::Hopeless,
     }
 }
 
@@ -195,6 +188,8 @@ mod tests {
         assert_eq!(refused(0x87), Fate::Parked("no (0x87)".into()));
         assert_eq!(refused(0x90), Fate::Parked("no (0x90)".into()));
         assert_eq!(fate_unsent(&Unsent::Full), Fate::Later);
-        assert_eq!(fate_unsent(&Unsent::TooLarge { bytes: 9, max: 8 }), Fate::TooLarge { bytes: 9, max: 8 });
+        assert_eq!(fate_unsent(&Unsent::Ended), Fate::Later);
+        assert_eq!(fate_unsent(&Unsent::Malformed), Fate::Hopeless);
+        assert!(matches!(fate_unsent(&Unsent::TooLarge { bytes: 9, max: 8 }), Fate::Parked(_)));
     }
 }

@@ -3,7 +3,11 @@
 //! Nothing here waits for anything while it holds up anything else: the loop hears the link,
 //! the intake of up to sixteen messages, the outbox, news and reports in turn.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
 
 use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use tokio::{sync::mpsc, time::Instant};
@@ -36,9 +40,16 @@ enum Sent {
     /// A row of the outbox.
     Row,
     /// The final of a message that is acknowledged after it.
-    Direct(Receipt, AckReason),
+    Direct(Outgoing, Owed),
     /// A report or an event: nobody waits for it.
     Free,
+}
+
+/// The PUBACK of a message, once its final is with the broker.
+struct Owed {
+    topic: String,
+    receipt: Receipt,
+    reason: AckReason,
 }
 
 /// One connection and what is under way on it.
@@ -51,8 +62,11 @@ pub(super) struct Session<'a, L> {
     tokens: HashMap<u64, Sent>,
     next_token: u64,
     /// Finals of refused or repeated requests, before their PUBACK; as many as unacknowledged messages at most.
-    direct: Vec<(Outgoing, Receipt, AckReason)>,
-    handling: FuturesUnordered<BoxFuture<'static, Handled>>,
+    direct: Vec<(Outgoing, Owed)>,
+    handling: FuturesUnordered<BoxFuture<'static, (String, Handled)>>,
+    /// Messages that wait for the one before them on the same topic: a request that comes twice
+    /// is not refused and accepted at once, and readings keep their order.
+    behind: HashMap<String, VecDeque<Incoming>>,
     reading: Option<BoxFuture<'static, Result<Vec<Message>>>>,
     writing: FuturesUnordered<BoxFuture<'static, Result<()>>>,
     /// When a row that the broker would not take now is tried again.
@@ -76,6 +90,7 @@ impl<'a, L: Link> Session<'a, L> {
             next_token: 0,
             direct: Vec::new(),
             handling: FuturesUnordered::new(),
+            behind: HashMap::new(),
             reading: None,
             writing: FuturesUnordered::new(),
             retry: None,
@@ -146,8 +161,8 @@ impl<'a, L: Link> Session<'a, L> {
                         tracing::warn!(%error, "a delivered final could not be taken out of the outbox");
                     }
                 }
-                Some(handled) = self.handling.next() => {
-                    if let Some(end) = self.handled(handled) { return end }
+                Some((topic, handled)) = self.handling.next() => {
+                    if let Some(end) = self.handled(topic, handled) { return end }
                 }
                 () = intake.service.outbox_changed() => self.outbox.changed(),
                 event = self.link.next() => match event {
@@ -161,16 +176,20 @@ impl<'a, L: Link> Session<'a, L> {
 
     /// Uses the window: first finals that a PUBACK waits for, then the outbox.
     fn fill(&mut self) {
-        while self.link.window() > 0 {
-            let Some((message, receipt, reason)) = self.direct.pop() else { break };
-            self.send_direct(message, receipt, reason);
-        }
         if self.retry.is_some() {
             return;
         }
+        while self.link.window() > 0 {
+            let Some((message, owed)) = self.direct.pop() else { break };
+            if !self.send_direct(message, owed) {
+                return;
+            }
+        }
         while self.link.window() > 0 && self.direct.is_empty() {
             let Some(row) = self.outbox.next() else { break };
-            self.send_row(row);
+            if !self.send_row(row) {
+                return;
+            }
         }
         if let (None, Some(after)) = (&self.reading, self.outbox.wants()) {
             let store = self.intake.service.store().clone();
@@ -185,45 +204,55 @@ impl<'a, L: Link> Session<'a, L> {
         self.next_token
     }
 
-    fn send_direct(&mut self, message: Outgoing, receipt: Receipt, reason: AckReason) {
+    /// False when nothing more can be sent now.
+    fn send_direct(&mut self, message: Outgoing, owed: Owed) -> bool {
         self.next_token += 1;
         match self.link.publish(self.next_token, message.clone()) {
             Ok(()) => {
-                self.tokens.insert(self.next_token, Sent::Direct(receipt, reason));
+                self.tokens.insert(self.next_token, Sent::Direct(message, owed));
             }
-            Err(Unsent::Full) => self.direct.push((message, receipt, reason)),
+            Err(Unsent::Full) => {
+                self.direct.push((message, owed));
+                return false;
+            }
             // The connection is over: the broker sends the request again.
-            Err(Unsent::Ended) => drop(receipt),
+            Err(Unsent::Ended) => return false,
             Err(unsent) => {
                 tracing::error!(%unsent, topic = message.topic, "a final cannot be sent");
-                self.link.acknowledge(receipt, reason);
+                self.done(&owed.topic, owed.receipt, owed.reason);
             }
         }
+        true
     }
 
-    fn send_row(&mut self, row: Message) {
-        let fate = match self.publish_row(&row, codec::of_outbox(&row)) {
-            Ok(()) => return,
-            Err(Unsent::Full) => return self.outbox.put_back(row),
-            Err(unsent) => fate_unsent(&unsent),
+    /// False when nothing more can be sent now.
+    fn send_row(&mut self, row: Message) -> bool {
+        let mut unsent = match self.publish_row(&row, codec::of_outbox(&row)) {
+            Ok(()) => return true,
+            Err(unsent) => unsent,
         };
-        match fate {
-            Fate::TooLarge { bytes, max } => {
-                let smaller = codec::too_large_for_broker(&row, bytes, max);
-                self.reports
-                    .outbox_alert(format!("a final of {bytes} bytes was replaced: the broker takes {max}"));
-                if let Err(unsent) = self.publish_row(&row, smaller) {
-                    self.park(row.seq, &unsent.to_string());
-                }
+        if let Unsent::TooLarge { bytes, max } = unsent {
+            self.reports
+                .outbox_alert(format!("a final of {bytes} bytes was replaced: the broker takes {max}"));
+            match self.publish_row(&row, codec::too_large_for_broker(&row, bytes, max)) {
+                Ok(()) => return true,
+                Err(even_so) => unsent = even_so,
             }
-            Fate::Hopeless(why) => {
-                tracing::error!(topic = row.topic, why, "a final can never be sent and is given up");
-                self.reports.outbox_alert(format!("a final for `{}` was given up: {why}", row.topic));
+        }
+        match fate_unsent(&unsent) {
+            Fate::Later => {
+                self.outbox.put_back(row);
+                return false;
+            }
+            Fate::Hopeless => {
+                tracing::error!(topic = row.topic, %unsent, "a final can never be sent and is given up");
+                self.reports.outbox_alert(format!("a final for `{}` was given up: {unsent}", row.topic));
                 self.delivered(row.seq);
             }
-            // Ended: `next` says so, too.
-            _ => self.outbox.put_back(row),
+            Fate::Parked(why) => self.park(row.seq, &why),
+            Fate::Delivered => {}
         }
+        true
     }
 
     fn publish_row(&mut self, row: &Message, message: Outgoing) -> Result<(), Unsent> {
@@ -298,14 +327,27 @@ impl<'a, L: Link> Session<'a, L> {
     }
 
     fn message(&mut self, message: Incoming) {
-        let intake = Arc::clone(self.intake);
-        self.handling.push(Box::pin(async move { intake.handle(message).await }));
+        // As many as the broker may send before we acknowledge one: that bounds both.
+        match self.behind.get_mut(&message.topic) {
+            Some(behind) => behind.push_back(message),
+            None => {
+                self.behind.insert(message.topic.clone(), VecDeque::new());
+                self.handle(message);
+            }
+        }
     }
 
-    fn handled(&mut self, handled: Handled) -> Option<End> {
+    fn handle(&mut self, message: Incoming) {
+        let (intake, topic) = (Arc::clone(self.intake), message.topic.clone());
+        self.handling.push(Box::pin(async move { (topic, intake.handle(message).await) }));
+    }
+
+    fn handled(&mut self, topic: String, handled: Handled) -> Option<End> {
         match handled {
-            Handled::Acknowledge(receipt, reason) => self.link.acknowledge(receipt, reason),
-            Handled::AnswerFirst(message, receipt, reason) => self.direct.push((*message, receipt, reason)),
+            Handled::Acknowledge(receipt, reason) => self.done(&topic, receipt, reason),
+            Handled::AnswerFirst(message, receipt, reason) => {
+                self.direct.push((*message, Owed { topic, receipt, reason }));
+            }
             // Left with the broker, which keeps it for the next run of the daemon.
             Handled::Leave(receipt) => drop(receipt),
             Handled::SendAgain(receipt, why) => {
@@ -316,6 +358,16 @@ impl<'a, L: Link> Session<'a, L> {
         None
     }
 
+    /// A message is dealt with: its PUBACK goes out, and the next on its topic has its turn.
+    fn done(&mut self, topic: &str, receipt: Receipt, reason: AckReason) {
+        self.link.acknowledge(receipt, reason);
+        let next = self.behind.get_mut(topic).and_then(VecDeque::pop_front);
+        match next {
+            Some(message) => self.handle(message),
+            None => drop(self.behind.remove(topic)),
+        }
+    }
+
     fn acked(&mut self, token: u64, outcome: &Ack) {
         match self.tokens.remove(&token) {
             Some(Sent::Row) => {
@@ -323,21 +375,34 @@ impl<'a, L: Link> Session<'a, L> {
                 self.reports.acknowledged(outcome);
                 match fate_of(outcome) {
                     Fate::Delivered => self.delivered(row),
-                    Fate::Later => {
-                        self.retry.get_or_insert_with(|| Instant::now() + limits::OUTBOX_RETRY);
-                    }
+                    Fate::Later => self.pause(),
                     Fate::Parked(why) => self.park(row, &why),
-                    Fate::TooLarge { .. } | Fate::Hopeless(_) => {}
+                    Fate::Hopeless => {}
                 }
             }
-            Some(Sent::Direct(receipt, reason)) => {
-                if let Ack::Refused(code, why) = outcome {
-                    tracing::error!(code, why, "the broker does not take the final of a refused request");
+            Some(Sent::Direct(message, owed)) => match fate_of(outcome) {
+                Fate::Later => {
+                    self.direct.push((message, owed));
+                    self.pause();
                 }
-                self.link.acknowledge(receipt, reason);
-            }
+                Fate::Parked(why) => {
+                    tracing::error!(
+                        topic = message.topic,
+                        why,
+                        "the broker does not take the final of a refused request"
+                    );
+                    self.reports.outbox_alert(format!("the broker does not take a final: {why}"));
+                    self.done(&owed.topic, owed.receipt, owed.reason);
+                }
+                Fate::Delivered | Fate::Hopeless => self.done(&owed.topic, owed.receipt, owed.reason),
+            },
             Some(Sent::Free) | None => {}
         }
+    }
+
+    /// The broker is out of breath: nothing goes to it for a while.
+    fn pause(&mut self) {
+        self.retry.get_or_insert_with(|| Instant::now() + limits::OUTBOX_RETRY);
     }
 
     fn rows(&mut self, rows: Result<Vec<Message>>) {
