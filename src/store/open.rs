@@ -169,6 +169,10 @@ fn identity(
     if conn.query_row(again, [], |row| row.get::<_, i64>(0)).map_err(trouble)? != schema || schema < 1 {
         return Err(Trouble::Corrupt("its version is not clear".into()));
     }
+    // The file itself was opened for writing before.
+    if conn.is_readonly("main").map_err(trouble)? {
+        return Err(Trouble::Corrupt("its header forbids to write it".into()));
+    }
     let known = schema::STEPS.len() as i64;
     if schema > known {
         return Err(OpenError::TooNew { path: path.to_owned(), schema, known }.into());

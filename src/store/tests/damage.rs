@@ -94,6 +94,9 @@ fn opened_or_set_aside(dir: &Path, damaged: &[u8]) -> bool {
 }
 
 proptest! {
+    // Each case makes and syncs files.
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn flipped_bits_never_change_what_the_store_says(flips in prop::collection::vec((any::<Index>(), 0u8..8), 1..4)) {
         let mut file = SAMPLE.closed.clone();
@@ -134,7 +137,7 @@ proptest! {
 #[test]
 fn every_byte_of_the_header_may_be_wrong() {
     for at in 0..100 {
-        for bit in [0, 3, 7] {
+        for bit in [0, at % 8] {
             let mut file = SAMPLE.closed.clone();
             file[at] ^= 1 << bit;
             let dir = put(&file, &[]);
