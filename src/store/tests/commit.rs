@@ -55,7 +55,7 @@ async fn what_queues_while_the_disk_works_shares_one_fsync() {
     }
     let all = async {
         while other.queued() < 40 {
-            tokio::task::yield_now().await
+            tokio::task::yield_now().await;
         }
     };
     tokio::time::timeout(Duration::from_secs(10), all).await.unwrap();
@@ -203,7 +203,7 @@ async fn the_writer_runs_as_a_task_and_says_when_it_is_gone() {
     writer.abort();
     let gone = async {
         while !matches!(*health.borrow(), Health::Broken(_)) {
-            health.changed().await.unwrap()
+            health.changed().await.unwrap();
         }
     };
     tokio::time::timeout(Duration::from_secs(10), gone).await.unwrap();

@@ -89,10 +89,10 @@ impl Model {
     }
 
     fn enter(&mut self, name: u8) {
-        if !self.requests.contains_key(&name) {
-            self.requests.insert(name, Known::default());
+        self.requests.entry(name).or_insert_with(|| {
             self.order.push(name);
-        }
+            Known::default()
+        });
     }
 
     fn finish(&mut self, db: &mut Db, name: u8, message: bool, insert: bool, number: usize) {

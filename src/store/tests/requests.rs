@@ -2,14 +2,14 @@
 
 use super::*;
 
-async fn store(dir: &Path) -> Store {
+fn store(dir: &Path) -> Store {
     Store::open(options(dir), TestClock::new()).unwrap().0
 }
 
 #[tokio::test]
 async fn a_request_is_accepted_once_and_found_with_all_that_it_came_with() {
     let dir = tempfile::tempdir().unwrap();
-    let store = store(dir.path()).await;
+    let store = store(dir.path());
     let new = request("a");
     assert_eq!(store.accept(new.clone()).await.unwrap(), Accepted::New);
 
@@ -38,7 +38,7 @@ async fn a_request_is_accepted_once_and_found_with_all_that_it_came_with() {
 #[tokio::test]
 async fn the_first_final_stays_and_nothing_of_the_second_is_kept() {
     let dir = tempfile::tempdir().unwrap();
-    let store = store(dir.path()).await;
+    let store = store(dir.path());
     store.accept(request("a")).await.unwrap();
     let Finished::Stored { outbox: Some(seq) } = store.finish(finish_with_message("a")).await.unwrap() else {
         panic!("not stored")
@@ -62,7 +62,7 @@ async fn the_first_final_stays_and_nothing_of_the_second_is_kept() {
 #[tokio::test]
 async fn a_request_without_a_row_gets_row_and_final_in_one() {
     let dir = tempfile::tempdir().unwrap();
-    let store = store(dir.path()).await;
+    let store = store(dir.path());
     let insert = |name| Finish { insert: Some(Box::new(request(name))), ..finish(name) };
     assert_eq!(store.finish(insert("a")).await.unwrap(), Finished::Stored { outbox: None });
     assert!(matches!(store.finish(insert("a")).await.unwrap(), Finished::Already(_)));
@@ -78,7 +78,7 @@ async fn a_request_without_a_row_gets_row_and_final_in_one() {
 #[tokio::test]
 async fn attempts_are_counted_and_a_forgotten_request_is_new_again() {
     let dir = tempfile::tempdir().unwrap();
-    let store = store(dir.path()).await;
+    let store = store(dir.path());
     store.accept(request("a")).await.unwrap();
     assert_eq!(store.begin(key("a")).await.unwrap(), 1);
     assert_eq!(store.begin(key("a")).await.unwrap(), 2);
@@ -93,7 +93,7 @@ async fn attempts_are_counted_and_a_forgotten_request_is_new_again() {
 #[tokio::test]
 async fn unfinished_requests_come_back_in_the_order_of_their_acceptance() {
     let dir = tempfile::tempdir().unwrap();
-    let first = store(dir.path()).await;
+    let first = store(dir.path());
     for name in ["c", "a", "b"] {
         first.accept(request(name)).await.unwrap();
     }
@@ -101,7 +101,7 @@ async fn unfinished_requests_come_back_in_the_order_of_their_acceptance() {
     first.finish(finish("a")).await.unwrap();
     first.close().await.unwrap();
 
-    let again = store(dir.path()).await;
+    let again = store(dir.path());
     let stored = again.unfinished().await.unwrap();
     let seen: Vec<_> = stored.iter().map(|s| (s.key.id.as_str(), s.attempts, s.spec.as_slice())).collect();
     assert_eq!(seen, [("c", 0, b"the spec of c".as_slice()), ("b", 1, b"the spec of b")]);
@@ -112,7 +112,7 @@ async fn unfinished_requests_come_back_in_the_order_of_their_acceptance() {
 #[tokio::test]
 async fn messages_leave_in_order_and_only_when_delivered() {
     let dir = tempfile::tempdir().unwrap();
-    let store = store(dir.path()).await;
+    let store = store(dir.path());
     let own = NewMessage {
         payload: Some(b"late".to_vec()),
         retain: true,
@@ -142,7 +142,7 @@ async fn messages_leave_in_order_and_only_when_delivered() {
 #[tokio::test]
 async fn the_number_of_a_delivered_message_is_not_given_to_another() {
     let dir = tempfile::tempdir().unwrap();
-    let store = store(dir.path()).await;
+    let store = store(dir.path());
     let own = NewMessage { payload: Some(Vec::new()), ..message("t") };
     let first = store.publish(own.clone()).await.unwrap();
     store.delivered(first).await.unwrap();
@@ -152,7 +152,7 @@ async fn the_number_of_a_delivered_message_is_not_given_to_another() {
 #[tokio::test]
 async fn the_ledger_sums_by_day_client_and_model() {
     let dir = tempfile::tempdir().unwrap();
-    let store = store(dir.path()).await;
+    let store = store(dir.path());
     let usage = |model: &str, tokens| UsageEntry {
         zone: "cloud".into(),
         provider: "p".into(),
