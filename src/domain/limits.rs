@@ -161,7 +161,7 @@ pub const STORE_OUTBOX_MAX: usize = 4096;
 pub const STORE_OUTBOX_BYTES_MAX: u64 = 16 * 1024 * KIB as u64;
 /// How long a message waits for the broker. Beyond: dropped, counted and logged.
 pub const STORE_OUTBOX_AGE_MAX: Duration = Duration::from_hours(7 * 24);
-/// Rows of the usage ledger: one per day, client, zone, provider and model. Beyond: the oldest day goes.
+/// Rows of the usage ledger: one per day, client, zone, provider and model. Beyond: the oldest goes.
 pub const STORE_LEDGER_ROWS_MAX: usize = 20_000;
 /// How long usage and flash wear are kept: 400 days, a year and a month. Beyond: dropped.
 pub const STORE_LEDGER_AGE_MAX: Duration = Duration::from_hours(400 * 24);

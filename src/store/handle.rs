@@ -176,6 +176,11 @@ impl Store {
         self.counters.snapshot(self.health.borrow().clone(), uptime)
     }
 
+    /// Operations that wait for the writer.
+    pub fn queued(&self) -> usize {
+        self.commands.max_capacity() - self.commands.capacity()
+    }
+
     /// How the store stands, and a way to wait until that changes.
     pub fn health(&self) -> watch::Receiver<Health> {
         self.health.clone()

@@ -34,31 +34,27 @@ impl Db {
         let home = Home::take(&options.dir)?;
         let path = home.path.clone();
         let io = |e: io::Error| OpenError::io(&path, e);
-        let mut opened = Opened::Sound;
-        let conn = match home.found()? {
-            Some(found) => match existing(&path, &found) {
-                Ok(conn) => conn,
+        let (conn, opened) = if let Some(found) = home.found()? {
+            match existing(&path, &found) {
+                Ok(conn) => (conn, Opened::Sound),
                 Err(Trouble::Stop(error)) => return Err(error),
                 Err(Trouble::Corrupt(reason)) => {
                     let moved_to = home.set_aside().map_err(io)?;
                     if options.on_corruption == OnCorruption::Stop {
                         return Err(OpenError::Corrupt { path, moved_to, reason });
                     }
-                    opened = Opened::StartedEmpty { moved_to, reason };
-                    create(&home)?
+                    (create(&home)?, Opened::StartedEmpty { moved_to, reason })
                 }
-            },
-            None => {
-                // A restart is no decision to start empty.
-                if options.on_corruption == OnCorruption::Stop
-                    && let Some(moved_to) = home.last_aside().map_err(io)?
-                {
-                    let reason = "found at an earlier start".to_owned();
-                    return Err(OpenError::Corrupt { path, moved_to, reason });
-                }
-                opened = Opened::Created;
-                create(&home)?
             }
+        } else {
+            // A restart is no decision to start empty.
+            if options.on_corruption == OnCorruption::Stop
+                && let Some(moved_to) = home.last_aside().map_err(io)?
+            {
+                let reason = "found at an earlier start".to_owned();
+                return Err(OpenError::Corrupt { path, moved_to, reason });
+            }
+            (create(&home)?, Opened::Created)
         };
         let db = Self::over(conn, Some(home), options.quotas, options.free_bytes_min, clock);
         Ok((db.map_err(|e| opening(&path, &e))?, opened))
@@ -169,6 +165,10 @@ fn identity(
     if conn.query_row(again, [], |row| row.get::<_, i64>(0)).map_err(trouble)? != schema || schema < 1 {
         return Err(Trouble::Corrupt("its version is not clear".into()));
     }
+    // The file itself was opened for writing before.
+    if conn.is_readonly("main").map_err(trouble)? {
+        return Err(Trouble::Corrupt("its header forbids to write it".into()));
+    }
     let known = schema::STEPS.len() as i64;
     if schema > known {
         return Err(OpenError::TooNew { path: path.to_owned(), schema, known }.into());
@@ -205,10 +205,10 @@ fn rows(conn: &Connection, seals: bool) -> rusqlite::Result<Option<String>> {
 /// such a file, or does not understand its own words, when the file is wrong.
 fn opening_meaning(error: &rusqlite::Error) -> Meaning {
     match (meaning(error), error.sqlite_error_code()) {
-        (Meaning::Failed, Some(ErrorCode::ReadOnly)) => Meaning::Corrupt,
-        (Meaning::Other, Some(ErrorCode::OutOfMemory)) => Meaning::Other,
-        (Meaning::Other, _) => Meaning::Corrupt,
-        (Meaning::Failed, _) if is_short_read(error) => Meaning::Corrupt,
+        (Meaning::Failed, Some(code)) if code == ErrorCode::ReadOnly || is_short_read(error) => {
+            Meaning::Corrupt
+        }
+        (Meaning::Other, code) if code != Some(ErrorCode::OutOfMemory) => Meaning::Corrupt,
         (meaning, _) => meaning,
     }
 }

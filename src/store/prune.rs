@@ -104,7 +104,10 @@ impl Db {
         let unused: i64 = self.conn.pragma_query_value(None, "freelist_count", |r| r.get(0))?;
         let pages = (unused - limits::STORE_SPARE_PAGES).min(limits::STORE_SHRINK_PAGES);
         if pages > 0 {
-            self.conn.execute_batch(&format!("PRAGMA incremental_vacuum({pages})"))?;
+            // Gives one page back per row that is read.
+            let mut statement = self.conn.prepare(&format!("PRAGMA incremental_vacuum({pages})"))?;
+            let mut rows = statement.query([])?;
+            while rows.next()?.is_some() {}
         }
         Ok(())
     }

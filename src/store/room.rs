@@ -55,7 +55,7 @@ impl Db {
     /// Refuses below the floor of free disk.
     pub(super) fn need_disk(&self) -> Applied<()> {
         self.floor_reached().map_or(Ok(()), |reason| {
-            Err(self.refuse(&reason, "free some of the disk, see `store.free_mib_min`").into())
+            Err(self.refuse(&reason, "free some of the disk that `store.path` is on").into())
         })
     }
 

@@ -85,7 +85,7 @@ counters! {
     /// Those that waited for the disk.
     durable_commits,
     /// Times that the disk was told to make things durable: by commits, by the start of a log and
-    /// by bringing the log into the file.
+    /// by bringing the log into the file. Opening and closing the store are not counted.
     fsyncs,
     /// Bytes written: the log's frames, and as an upper bound one page for each frame brought into
     /// the file, where SQLite writes a page once however many frames it has.
