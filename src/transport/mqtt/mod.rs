@@ -11,6 +11,7 @@
 //! | `port` | the face of a connection, which a simulated broker has as well |
 //! | `options` | the address and everything else that is configured |
 //! | `dial` | TCP and TLS |
+//! | `stream` | bytes that come back when the library is done with them |
 //! | `reason` | reason codes in words, and which of them a retry cannot mend |
 //! | `link` | the only folder that names the client library |
 
@@ -20,6 +21,7 @@ mod options;
 mod packet;
 mod port;
 mod reason;
+mod stream;
 
 pub use link::{MqttConnector, MqttLink};
 pub use options::{LinkOptions, Password, TlsFiles, Url};
