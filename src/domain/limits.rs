@@ -107,6 +107,9 @@ pub const MQTT_KEEP_ALIVE: Duration = Duration::from_secs(30);
 pub const MQTT_CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 /// The broker keeps our session that long without us. Beyond: we subscribe anew.
 pub const MQTT_SESSION_EXPIRY: Duration = Duration::from_hours(24);
+/// Connections in a row that were cut before their first keep-alive. From then on the log says
+/// what that often means.
+pub const MQTT_SHORT_CONNECTIONS: u32 = 3;
 /// For acknowledgements under way when the connection is closed. Beyond: cut.
 pub const MQTT_CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// A certificate, chain or key, bytes. Beyond: refused.

@@ -171,6 +171,7 @@ async fn a_broker_that_loses_power_has_lost_nothing_that_it_saved() {
     peer.publish(1, message("in", "x")).unwrap();
     assert_eq!(acked(&mut peer).await, (1, Ack::Delivered));
     let unacknowledged = received(&mut link).await;
+    broker.save();
     broker.kill9();
     let cut = lost(&mut link).await;
     assert!(!cut.permanent && !cut.taken_over, "{cut}");

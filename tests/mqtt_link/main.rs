@@ -55,11 +55,11 @@ async fn in_time<T>(what: &str, future: impl Future<Output = T>) -> T {
 }
 
 async fn connect(connector: &mut MqttConnector) -> (MqttLink, Connected) {
-    in_time("it connects", connector.connect(will())).await.unwrap()
+    in_time("it connects", connector.connect(will(), 16)).await.unwrap()
 }
 
 async fn refused(connector: &mut MqttConnector) -> Lost {
-    match in_time("the attempt ends", connector.connect(will())).await {
+    match in_time("the attempt ends", connector.connect(will(), 16)).await {
         Ok((_, connected)) => panic!("connected: {connected:?}"),
         Err(lost) => lost,
     }

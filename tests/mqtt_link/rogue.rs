@@ -131,8 +131,9 @@ fn no_bytes_whatsoever_make_it_panic() {
 async fn what_begins_without_connack_is_no_broker() {
     let (listener, mut us) = rogue().await;
     for (answer, why) in [
-        (&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], ""),
-        (&[0x30, 4, 0, 1, b't', 0], ""),
+        (&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], "cut"),
+        (&[], "does that port want TLS"),
+        (&[0x30, 4, 0, 1, b't', 0], "CONNACK"),
         // MQTT 3.1.1: unacceptable protocol version.
         (&[0x20, 2, 0, 1], "MQTT 5"),
         (&[0x20, 3, 0, 0x85, 0], "`mqtt.client_id`"),
@@ -141,12 +142,69 @@ async fn what_begins_without_connack_is_no_broker() {
     ] {
         let broker = async {
             let (mut stream, _) = accept(&listener, answer).await;
+            let _ = stream.shutdown().await;
             let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
         };
         let (_, lost) = in_time("the attempt ends", async { tokio::join!(broker, refused(&mut us)) }).await;
         eprintln!("{lost}");
         assert!(lost.reason.contains(why), "{lost}");
     }
+}
+
+#[tokio::test]
+async fn another_client_with_our_id_is_named() {
+    let (listener, mut us) = rogue().await;
+    let lost = ends(&listener, &mut us, &[0xe0, 2, 0x8e, 0]).await;
+    assert!(lost.taken_over && lost.reason.contains("`mqtt.client_id`"), "{lost}");
+    let lost = ends(&listener, &mut us, &[0xe0, 2, 0x8b, 0]).await;
+    assert!(!lost.taken_over, "{lost}");
+}
+
+#[tokio::test]
+async fn a_filter_that_is_not_allowed_says_why_beside_one_that_is() {
+    let (listener, mut us) = rogue().await;
+    let broker = async {
+        let (mut stream, _) = accept(&listener, CONNACK).await;
+        let (first, body) = packet(&mut stream).await;
+        assert_eq!(first, 0x82);
+        stream.write_all(&[0x90, 5, body[0], body[1], 0, 0x87, 1]).await.unwrap();
+        stream
+    };
+    let us = async {
+        let (mut link, _) = connect(&mut us).await;
+        link.subscribe(&["closed/#".into(), "open/#".into()]).unwrap();
+        event(&mut link).await
+    };
+    let (_, answer) = in_time("it is answered", async { tokio::join!(broker, us) }).await;
+    let Event::Subscribed(results) = answer else { panic!("{answer:?}") };
+    assert_eq!((results[0].filter.as_str(), results[1].filter.as_str()), ("closed/#", "open/#"));
+    assert!(results[0].granted.as_ref().is_err_and(|e| e == "not authorised (0x87)"), "{results:?}");
+    assert_eq!(results[1].granted, Ok(1));
+}
+
+/// The broker acknowledges and is gone, all in one go.
+#[tokio::test]
+async fn what_was_acknowledged_last_is_known_before_the_loss() {
+    let (listener, mut us) = rogue().await;
+    let broker = async {
+        let (mut stream, _) = accept(&listener, CONNACK).await;
+        let (first, _) = packet(&mut stream).await;
+        assert_eq!(first, 0x32);
+        // Topic `t`: the packet id of the first publish is 1.
+        stream.write_all(&[0x40, 2, 0, 1, 0xe0, 2, 0x8b, 0]).await.unwrap();
+        let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
+    };
+    let us = async {
+        let (mut link, _) = connect(&mut us).await;
+        link.publish(5, message("t", "x")).unwrap();
+        let first = acked(&mut link).await;
+        let second = lost(&mut link).await;
+        drop(link);
+        (first, second)
+    };
+    let (_, (first, second)) = in_time("it is over", async { tokio::join!(broker, us) }).await;
+    assert_eq!(first, (5, Ack::Delivered));
+    assert!(second.reason.contains("0x8B"), "{second}");
 }
 
 /// Otherwise it would be sent again at once, for ever.

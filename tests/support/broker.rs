@@ -28,7 +28,7 @@ pub(crate) struct Broker {
 impl Broker {
     /// With these lines of configuration behind the usual ones. `{dir}` in them is the directory
     /// of its state. It takes anybody unless a line with `allow_anonymous` says otherwise, and
-    /// writes every change to disk, so that [`Broker::kill9`] loses next to nothing.
+    /// writes every change to disk soon after it; [`Broker::save`] before [`Broker::kill9`] makes sure.
     pub(crate) fn start(lines: &str) -> Self {
         Self::start_in(tempfile::tempdir().expect("a directory"), lines)
     }
@@ -80,6 +80,18 @@ impl Broker {
 
     pub(crate) fn resume(&self) {
         kill_process(self.pid(), Signal::CONT).expect("it runs");
+    }
+
+    /// Writes its state to disk now; by itself it does so after it has acknowledged, not before.
+    pub(crate) fn save(&self) {
+        let saved = || self.log().matches("Saving in-memory database").count();
+        let before = saved();
+        kill_process(self.pid(), Signal::USR1).expect("it runs");
+        let deadline = Instant::now() + DEADLINE;
+        while saved() == before {
+            assert!(Instant::now() < deadline, "mosquitto does not save:\n{}", self.log());
+            thread::park_timeout(Duration::from_millis(5));
+        }
     }
 
     pub(crate) fn log(&self) -> String {

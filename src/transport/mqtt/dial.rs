@@ -6,7 +6,6 @@
 use std::{fs, io, path::Path, sync::Arc, time::Duration};
 
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
     net::{TcpStream, lookup_host},
     time::timeout,
 };
@@ -19,12 +18,8 @@ use tokio_rustls::{
     },
 };
 
-use super::{LinkOptions, Lost, TlsFiles, Url, reason};
+use super::{LinkOptions, Lost, TlsFiles, Url, reason, stream::Stream};
 use crate::domain::limits;
-
-/// Bytes both ways.
-pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Stream for T {}
 
 /// A stream to the broker that is ready for CONNECT. Whoever calls bounds the whole in time.
 pub(super) async fn dial(options: &LinkOptions) -> Result<Box<dyn Stream>, Lost> {

@@ -11,6 +11,7 @@
 //! | `port` | the face of a connection, which a simulated broker has as well |
 //! | `options` | the address and everything else that is configured |
 //! | `dial` | TCP and TLS |
+//! | `stream` | bytes that come back when the library is done with them |
 //! | `reason` | reason codes in words, and which of them a retry cannot mend |
 //! | `topics`, `codec` | names, and what messages mean; pure |
 //! | `intake` | what becomes of a message |
@@ -32,6 +33,7 @@ mod port;
 mod reason;
 mod report;
 mod session;
+mod stream;
 mod topics;
 
 pub use client::{Client, Renew, Setup};

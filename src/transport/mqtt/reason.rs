@@ -4,7 +4,7 @@ use std::{error::Error, io};
 
 use tokio_rustls::rustls::{self, AlertDescription, CertificateError};
 
-use super::{Lost, Url};
+use super::{Lost, Url, stream::OldBroker};
 
 /// MQTT 5, section 2.4: the name of a reason code.
 pub(super) const fn words(code: u8) -> &'static str {
@@ -91,6 +91,9 @@ pub(super) fn io(url: &Url, error: &io::Error, connecting: bool) -> Lost {
     if let Some(tls) = find::<rustls::Error>(error) {
         return self::tls(url, tls);
     }
+    if find::<OldBroker>(error).is_some() {
+        return refused(0x84);
+    }
     let why = match error.kind() {
         io::ErrorKind::ConnectionRefused => "connection refused: nothing listens there".into(),
         io::ErrorKind::TimedOut => "no answer in time".into(),
@@ -101,6 +104,10 @@ pub(super) fn io(url: &Url, error: &io::Error, connecting: bool) -> Lost {
                 (true, true) => " before it began: does that port speak TLS?",
             };
             format!("the connection was cut{hint}")
+        }
+        // What the library's reader says to half a packet.
+        io::ErrorKind::Other if error.to_string() == "bytes remaining on stream" => {
+            "the connection was cut in the middle of a packet".into()
         }
         _ => error.to_string(),
     };

@@ -30,7 +30,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::Duration,
 };
@@ -41,13 +41,19 @@ use rumqttc::{
     PubAck, PubAckReason, PubRec, PubRecReason, Publish, PublishNoticeError, PublishOptions, PublishResult,
     QoS, RetainForwardRule, SubAck, SubscribeFilterInput,
 };
-use tokio::{sync::mpsc, time::timeout};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
 use tokio_util::task::AbortOnDropHandle;
 
 use self::pump::Pump;
 use super::{
     Ack, AckReason, BrokerLimits, Connected, Connector, Event, Link, LinkOptions, Lost, Outgoing, Receipt,
-    Subscribed, Unsent, dial::dial, reason,
+    Subscribed, Unsent,
+    dial::dial,
+    reason,
+    stream::{self, Loan, Stream},
 };
 use crate::domain::limits;
 
@@ -57,19 +63,27 @@ pub struct MqttConnector {
     options: LinkOptions,
     /// Connections so far: tells their receipts apart.
     connections: u64,
-    /// The last connection ended over a packet that the broker would send again at once.
-    start_anew: Arc<AtomicBool>,
+    memory: Arc<Memory>,
+}
+
+/// What one connection leaves to the next.
+#[derive(Debug, Default)]
+struct Memory {
+    /// It ended over a packet that the broker would send again at once.
+    start_anew: AtomicBool,
+    /// Connections in a row that were cut before the first keep-alive.
+    short: AtomicU32,
 }
 
 impl MqttConnector {
     /// Does nothing yet.
     pub fn new(options: LinkOptions) -> Self {
-        Self { options, connections: 0, start_anew: Arc::default() }
+        Self { options, connections: 0, memory: Arc::default() }
     }
 
-    async fn attempt(&self, will: Outgoing) -> Result<(AsyncClient, EventLoop, Connected), Lost> {
-        let stream = dial(&self.options).await?;
-        let clean = self.start_anew.load(Ordering::Relaxed);
+    async fn attempt(&self, will: Outgoing) -> Result<Opened, Lost> {
+        let (stream, returned) = Loan::new(dial(&self.options).await?);
+        let clean = self.memory.start_anew.load(Ordering::Relaxed);
         let (client, mut eventloop) = AsyncClient::builder(open::options(&self.options, will, clean, stream))
             .capacity(QUEUE)
             .try_build()
@@ -80,7 +94,7 @@ impl MqttConnector {
                 return Err(Lost::passing(format!("the broker began with {other:?} instead of CONNACK")));
             }
         };
-        self.start_anew.store(false, Ordering::Relaxed);
+        self.memory.start_anew.store(false, Ordering::Relaxed);
         let connected = open::connected(&self.options, &connack);
         if connected.limits.qos_max == 0 {
             return Err(reason::refused(0x9b));
@@ -89,8 +103,15 @@ impl MqttConnector {
         // copy of every message under way with every packet.
         eventloop.options.clear_session_store();
         eventloop.options.set_keep_alive((connected.limits.keep_alive_s / 2).max(1));
-        Ok((client, eventloop, connected))
+        Ok(Opened { client, eventloop, connected, returned })
     }
+}
+
+struct Opened {
+    client: AsyncClient,
+    eventloop: EventLoop,
+    connected: Connected,
+    returned: oneshot::Receiver<Box<dyn Stream>>,
 }
 
 impl Connector for MqttConnector {
@@ -100,10 +121,14 @@ impl Connector for MqttConnector {
         self.options.receive_maximum = receive_maximum;
         self.connections += 1;
         let patience = self.options.connect_timeout;
-        let (client, eventloop, connected) =
-            timeout(patience, self.attempt(will)).await.unwrap_or_else(|_| {
-                Err(Lost::passing(format!("{}: no answer within {patience:?}", self.options.url)))
-            })?;
+        let attempt = timeout(patience, self.attempt(will)).await.unwrap_or_else(|_| {
+            Err(Lost::passing(format!("{}: no answer within {patience:?}", self.options.url)))
+        });
+        if attempt.is_err() {
+            // Cuts then are of the broker's or the network's making, not another client's.
+            self.memory.short.store(0, Ordering::Relaxed);
+        }
+        let Opened { client, eventloop, connected, returned } = attempt?;
         let (tx, events) = mpsc::channel(limits::MQTT_EVENTS_WAITING_MAX);
         let pump = Pump {
             eventloop,
@@ -111,7 +136,7 @@ impl Connector for MqttConnector {
             connection: self.connections,
             patience: Duration::from_secs(connected.limits.keep_alive_s.into()) * 3 / 2,
             options: self.options.clone(),
-            start_anew: Arc::clone(&self.start_anew),
+            memory: Arc::clone(&self.memory),
         };
         let link = MqttLink {
             client,
@@ -122,6 +147,7 @@ impl Connector for MqttConnector {
             under_way: 0,
             at_most_once: 0,
             lost: None,
+            returned,
             pump: AbortOnDropHandle::new(tokio::spawn(pump.run())),
         };
         Ok((link, connected))
@@ -151,6 +177,7 @@ pub struct MqttLink {
     under_way: usize,
     at_most_once: usize,
     lost: Option<Lost>,
+    returned: oneshot::Receiver<Box<dyn Stream>>,
     pump: AbortOnDropHandle<()>,
 }
 
@@ -338,9 +365,14 @@ impl Link for MqttLink {
             properties,
             limits::MQTT_CLOSE_TIMEOUT,
         );
+        let parting = async {
+            while self.events.recv().await.is_some() {}
+            if let Ok(stream) = (&mut self.returned).await {
+                stream::part(stream).await;
+            }
+        };
         if asked.is_ok() {
-            let ended = async { while self.events.recv().await.is_some() {} };
-            let _ = timeout(limits::MQTT_CLOSE_TIMEOUT * 2, ended).await;
+            let _ = timeout(limits::MQTT_CLOSE_TIMEOUT * 2, parting).await;
         }
         self.pump.abort();
     }

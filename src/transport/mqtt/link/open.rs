@@ -10,16 +10,11 @@ use rumqttc::{
 use super::convert;
 use crate::{
     domain::limits,
-    transport::mqtt::{BrokerLimits, Connected, LinkOptions, Outgoing, Password, dial::Stream},
+    transport::mqtt::{BrokerLimits, Connected, LinkOptions, Outgoing, Password, stream::Loan},
 };
 
 /// How the library is told to connect. `stream` is the connection that was made already.
-pub(super) fn options(
-    options: &LinkOptions,
-    will: Outgoing,
-    clean: bool,
-    stream: Box<dyn Stream>,
-) -> MqttOptions {
+pub(super) fn options(options: &LinkOptions, will: Outgoing, clean: bool, stream: Loan) -> MqttOptions {
     let broker = Broker::tcp(options.url.host.clone(), options.url.port);
     let mut mqtt = MqttOptions::new(options.client_id.clone(), broker);
     let mut properties = ConnectProperties::new();
@@ -29,7 +24,8 @@ pub(super) fn options(
     mqtt.set_connect_properties(properties)
         .set_clean_start(clean)
         .set_keep_alive(u16::try_from(options.keep_alive.as_secs()).unwrap_or(u16::MAX).max(2))
-        .set_connect_timeout(options.connect_timeout)
+        // The whole attempt is bounded elsewhere.
+        .set_connect_timeout(options.connect_timeout * 2)
         .set_ack_mode(AckMode::Manual)
         .set_outgoing_inflight_upper_limit(limits::MQTT_SEND_WINDOW_MAX)
         .set_session_store(EmptySession { client_id: options.client_id.clone() });

@@ -1,11 +1,8 @@
 //! The task that owns the library's event loop, and the causes of its end.
 
 use std::{
-    io,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    fmt, io,
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
@@ -15,8 +12,11 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::convert;
-use crate::transport::mqtt::{Event, LinkOptions, Lost, reason};
+use super::{Memory, convert};
+use crate::{
+    domain::limits,
+    transport::mqtt::{Event, LinkOptions, Lost, reason},
+};
 
 /// Polls until the connection ends.
 pub(super) struct Pump {
@@ -26,7 +26,7 @@ pub(super) struct Pump {
     /// One and a half keep-alives; zero when the broker wants none.
     pub(super) patience: Duration,
     pub(super) options: LinkOptions,
-    pub(super) start_anew: Arc<AtomicBool>,
+    pub(super) memory: Arc<Memory>,
 }
 
 impl Pump {
@@ -49,13 +49,7 @@ impl Pump {
             let event = match polled {
                 Ok(Ok(event)) => event,
                 Ok(Err(ConnectionError::RequestsDone)) => return Ok(()),
-                Ok(Err(error)) => {
-                    if matches!(&error, ConnectionError::MqttState(StateError::Deserialization(e)) if is_too_large(e))
-                    {
-                        self.start_anew.store(true, Ordering::Relaxed);
-                    }
-                    return Err(lost(&self.options, error, false));
-                }
+                Ok(Err(error)) => return Err(self.ended(error)),
                 Err(_) => return Err(silent(self.patience)),
             };
             // While the broker owes an answer only a packet from it is a sign of life: writing
@@ -65,7 +59,13 @@ impl Pump {
             if !owes || matches!(event, rumqttc::Event::Incoming(_)) {
                 heard = Instant::now();
             }
+            if matches!(event, rumqttc::Event::Incoming(Packet::PingResp)) {
+                self.memory.short.store(0, Ordering::Relaxed);
+            }
             if let rumqttc::Event::Incoming(Packet::Publish(publish)) = event {
+                if publish.topic.is_empty() {
+                    return Err(broken(&self.options, &"a message without a topic"));
+                }
                 let message = Event::Message(convert::from_publish(publish, self.connection));
                 if self.events.send(Ok(message)).await.is_err() {
                     return Ok(());
@@ -77,21 +77,43 @@ impl Pump {
     }
 }
 
-fn silent(patience: Duration) -> Lost {
-    Lost::passing(format!("the broker has been silent for {patience:?} although it owes an answer"))
+/// Why the library gave up, and what the next connection has to know of it.
+impl Pump {
+    fn ended(&self, error: ConnectionError) -> Lost {
+        use ConnectionError::{Io, MqttState};
+        let (too_large, cut) = match &error {
+            MqttState(StateError::Deserialization(wrong)) => {
+                (matches!(wrong, Wrong::PayloadSizeLimitExceeded { .. }), matches!(wrong, Wrong::Io(_)))
+            }
+            MqttState(StateError::ConnectionAborted | StateError::Io(_)) | Io(_) => (false, true),
+            _ => (false, false),
+        };
+        let mut lost = lost(&self.options, error, false);
+        if too_large {
+            self.memory.start_anew.store(true, Ordering::Relaxed);
+        }
+        // Not every mosquitto says 0x8E to the one whom it throws out.
+        if cut && self.memory.short.fetch_add(1, Ordering::Relaxed) + 1 >= limits::MQTT_SHORT_CONNECTIONS {
+            lost.reason.push_str(
+                ", again soon after it began: does another client use our `mqtt.client_id`, \
+                 or does something between us and the broker cut connections?",
+            );
+        }
+        lost
+    }
 }
 
-const fn is_too_large(error: &Wrong) -> bool {
-    matches!(error, Wrong::PayloadSizeLimitExceeded { .. })
+fn broken(options: &LinkOptions, how: &dyn fmt::Display) -> Lost {
+    Lost::passing(format!("{}: the broker broke the protocol: {how}", options.url))
+}
+
+fn silent(patience: Duration) -> Lost {
+    Lost::passing(format!("the broker has been silent for {patience:?} although it owes an answer"))
 }
 
 pub(super) fn lost(options: &LinkOptions, error: ConnectionError, connecting: bool) -> Lost {
     match error {
         ConnectionError::ConnectionRefused(code) => reason::refused(convert::connack_code(code)),
-        // What a broker that knows only MQTT 3 answers to version 5.
-        ConnectionError::MqttState(StateError::Deserialization(Wrong::InvalidConnectReturnCode(1))) => {
-            reason::refused(0x84)
-        }
         ConnectionError::MqttState(StateError::ServerDisconnect { reason_code, reason_string }) => {
             reason::disconnected(reason_code as u8, reason_string.as_deref())
         }
@@ -108,6 +130,9 @@ pub(super) fn lost(options: &LinkOptions, error: ConnectionError, connecting: bo
         )),
         ConnectionError::MqttState(StateError::Io(e) | StateError::Deserialization(Wrong::Io(e)))
         | ConnectionError::Io(e) => reason::io(&options.url, &e, connecting),
+        ConnectionError::MqttState(StateError::Deserialization(wrong)) => broken(options, &wrong),
+        ConnectionError::MqttState(other) => broken(options, &other),
+        ConnectionError::NotConnAck(_) => broken(options, &"it began with another packet than CONNACK"),
         other => Lost::passing(format!("{}: {other}", options.url)),
     }
 }
