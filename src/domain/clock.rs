@@ -14,6 +14,12 @@ impl BootTime {
         Self(since_boot)
     }
 
+    /// The moment that is `wait` later.
+    #[must_use]
+    pub fn after(self, wait: Duration) -> Self {
+        Self(self.0.saturating_add(wait))
+    }
+
     /// Time from `earlier` to this, zero when `earlier` is later.
     pub fn since(self, earlier: Self) -> Duration {
         self.0.saturating_sub(earlier.0)
@@ -31,7 +37,7 @@ pub struct Deadline(BootTime);
 impl Deadline {
     /// `budget` from `now` on.
     pub fn after(now: BootTime, budget: Duration) -> Self {
-        Self(BootTime(now.0.saturating_add(budget)))
+        Self(now.after(budget))
     }
 
     /// What is left at `now`; `None` when the moment has passed.

@@ -55,7 +55,7 @@ async fn serve(config: &Config) -> Result<(), StartError> {
         Arc::clone(&clock),
     );
     let identity = Identity {
-        node: node_name(config),
+        node: host::node_name(&config.node.id),
         boot_id: boot_id(),
         started: clock.boot(),
         stats,
@@ -136,14 +136,6 @@ async fn join_engine(engine: Engine, dispatch: &JoinHandle<()>) {
     let joined = tokio::task::spawn_blocking(move || thread.join());
     if tokio::time::timeout(limits::ENGINE_STOP, joined).await.is_err() {
         tracing::warn!("the engine did not end in time and is left behind");
-    }
-}
-
-fn node_name(config: &Config) -> String {
-    if config.node.id.is_empty() {
-        rustix::system::uname().nodename().to_string_lossy().into_owned()
-    } else {
-        config.node.id.clone()
     }
 }
 
