@@ -22,8 +22,9 @@
 //! | [`engine`] | ONNX Runtime, KV slots, sampling; one thread | domain, model |
 //! | [`scheduler`] | the fair queue | domain |
 //! | [`observe`] | log and metrics | domain |
+//! | [`task`] | prompts, results and debounce of messages on topics | config, domain |
 //! | [`service`] | the door and the life of a request | all above but config |
-//! | [`transport`] | HTTP | domain, engine, service |
+//! | [`transport`] | HTTP | domain, engine, service, task |
 //! | [`supervise`] | start order, signals, end | all above |
 //! | [`cli`] | one file per sub-command | all above |
 //!
@@ -44,4 +45,5 @@ pub mod observe;
 pub mod scheduler;
 pub mod service;
 pub mod supervise;
+pub mod task;
 pub mod transport;

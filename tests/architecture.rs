@@ -17,10 +17,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("engine", &["domain", "model"]),
     ("scheduler", &["domain"]),
     ("observe", &["domain"]),
-    ("service", &["domain", "engine", "host", "model", "observe", "scheduler"]),
-    ("transport", &["domain", "engine", "service"]),
-    ("supervise", &["config", "domain", "engine", "host", "observe", "service", "transport"]),
-    ("cli", &["config", "domain", "engine", "host", "model", "observe", "supervise"]),
+    ("task", &["config", "domain"]),
+    ("service", &["domain", "engine", "host", "model", "observe", "scheduler", "task"]),
+    ("transport", &["domain", "engine", "service", "task"]),
+    ("supervise", &["config", "domain", "engine", "host", "observe", "service", "task", "transport"]),
+    ("cli", &["config", "domain", "engine", "host", "model", "observe", "supervise", "task"]),
 ];
 
 /// Lines of a file; beyond, it is no longer one room.
