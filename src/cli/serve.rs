@@ -20,7 +20,7 @@ pub(super) struct ServeArgs {
 pub(super) fn run(global: &Global, args: &ServeArgs) -> Result<(), Failure> {
     let mut global = global.clone();
     global.set.extend(args.model.iter().map(|dir| format!("model.package={}", dir.display())));
-    let config = global.configuration()?;
+    let (config, _) = global.with_tasks()?;
     observe::init_log(config.log.level.0);
     supervise::run(&config).map_err(|e| match e {
         StartError::Configuration(_) => Failure::new(Exit::Configuration, e),
