@@ -23,8 +23,9 @@
 //! | [`scheduler`] | the fair queue | domain |
 //! | [`observe`] | log and metrics | domain |
 //! | [`store`] | requests, outbox and ledger on disk; one writer thread | domain |
+//! | [`task`] | prompts, results and debounce of messages on topics | config, domain |
 //! | [`service`] | the door and the life of a request | all above but config |
-//! | [`transport`] | HTTP | domain, engine, service |
+//! | [`transport`] | HTTP and MQTT: they translate and never decide | domain, engine, service, store, task |
 //! | [`supervise`] | start order, signals, end | all above |
 //! | [`cli`] | one file per sub-command | all above |
 //!

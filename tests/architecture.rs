@@ -18,10 +18,25 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("scheduler", &["domain"]),
     ("observe", &["domain"]),
     ("store", &["domain"]),
-    ("service", &["domain", "engine", "host", "model", "observe", "scheduler"]),
-    ("transport", &["domain", "engine", "service"]),
-    ("supervise", &["config", "domain", "engine", "host", "observe", "service", "transport"]),
-    ("cli", &["config", "domain", "engine", "host", "model", "observe", "supervise"]),
+    ("task", &["config", "domain"]),
+    ("service", &["domain", "engine", "host", "model", "observe", "scheduler", "store", "task"]),
+    ("transport", &["domain", "engine", "service", "store", "task"]),
+    (
+        "supervise",
+        &[
+            "config",
+            "domain",
+            "engine",
+            "host",
+            "observe",
+            "scheduler",
+            "service",
+            "store",
+            "task",
+            "transport",
+        ],
+    ),
+    ("cli", &["config", "domain", "engine", "host", "model", "observe", "supervise", "task"]),
 ];
 
 /// Lines of a file; beyond, it is no longer one room.

@@ -24,7 +24,7 @@ pub(super) fn run(global: &Global, command: ConfigCommand) -> Result<(), Failure
 }
 
 fn check(global: &Global) -> Result<(), Failure> {
-    let problems = global.layered().checked().err().unwrap_or_default();
+    let problems = global.try_tasks().err().unwrap_or_default();
     if global.json {
         let list: Vec<_> =
             problems.iter().map(|p| json!({"where": p.origin.to_string(), "message": p.message})).collect();

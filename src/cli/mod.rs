@@ -1,5 +1,5 @@
 //! The command line. Each sub-command has its own file and talks to the daemon over its
-//! socket, except `serve`, `bench` and `config`.
+//! socket, except `serve`, `bench`, `config` and `task list`.
 //!
 //! Exit codes (sysexits.h): 0, 64 usage, 65 bad data, 69 unavailable, 70 bug, 78 configuration.
 
@@ -13,6 +13,7 @@ mod models;
 mod out;
 mod serve;
 mod status;
+mod task;
 
 use std::path::PathBuf;
 
@@ -20,7 +21,11 @@ use clap::{Args, Parser, Subcommand};
 
 pub use fail::{Exit, Failure};
 
-use crate::config::{Config, Layered, Sources};
+use crate::{
+    config::{Config, Layered, Problem, Sources},
+    host,
+    task::Tasks,
+};
 
 /// Answers prompts on this device with a resident language model.
 #[derive(Debug, Parser)]
@@ -65,6 +70,9 @@ enum Command {
     /// Check or show the configuration
     #[command(subcommand)]
     Config(config::ConfigCommand),
+    /// Try or list the tasks of the configuration
+    #[command(subcommand)]
+    Task(task::TaskCommand),
 }
 
 impl Global {
@@ -76,12 +84,26 @@ impl Global {
         crate::config::load(&Sources { file: self.config.as_deref(), flags }, env)
     }
 
+    /// For commands that ask the daemon: templates and schemas are its business.
     fn configuration(&self) -> Result<Config, Failure> {
-        self.layered().checked().map_err(|problems| {
-            let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
-            Failure::new(Exit::Configuration, lines.join("\n"))
-        })
+        self.layered().checked().map_err(|problems| refused(&problems))
     }
+
+    /// For commands that run tasks.
+    fn with_tasks(&self) -> Result<(Config, Tasks), Failure> {
+        self.try_tasks().map_err(|problems| refused(&problems))
+    }
+
+    fn try_tasks(&self) -> Result<(Config, Tasks), Vec<Problem>> {
+        let layered = self.layered();
+        let node = host::node_name(&layered.config.node.id);
+        crate::task::load(layered, &node)
+    }
+}
+
+fn refused(problems: &[Problem]) -> Failure {
+    let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    Failure::new(Exit::Configuration, lines.join("\n"))
 }
 
 /// Runs what was asked for.
@@ -95,6 +117,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Models => models::run(&global),
         Command::Bench(args) => bench::run(&global, &args),
         Command::Config(command) => config::run(&global, command),
+        Command::Task(command) => task::run(&global, &command),
     }
 }
 

@@ -24,13 +24,16 @@ pub(super) struct ServeArgs {
 pub(super) fn run(global: &Global, args: &ServeArgs) -> Result<(), Failure> {
     let mut global = global.clone();
     global.set.extend(args.model.iter().map(|dir| format!("model.package={}", dir.display())));
-    let config = global.configuration()?;
-    if args.with_broker && config.mqtt.url.is_some() {
-        let why = "--with-broker starts a broker of its own, and `mqtt.url` names another; leave one out";
-        return Err(Failure::new(Exit::Configuration, why));
+    if args.with_broker {
+        if global.layered().config.mqtt.url.is_some() {
+            let why = "--with-broker starts a broker of its own, and `mqtt.url` names another; leave one out";
+            return Err(Failure::new(Exit::Configuration, why));
+        }
+        global.set.push(format!("mqtt.url=mqtt://127.0.0.1:{}", supervise::free_port()?));
     }
+    let (config, tasks) = global.with_tasks()?;
     observe::init_log(config.log.level.0);
-    supervise::run(&config, args.with_broker).map_err(|e| match e {
+    supervise::run(&config, tasks, args.with_broker).map_err(|e| match e {
         StartError::Configuration(_) => Failure::new(Exit::Configuration, e),
         StartError::Unavailable(_) | StartError::System(_) => Failure::new(Exit::Unavailable, e),
     })

@@ -110,8 +110,8 @@ lists! {
         /// Topic filter, or a list of them. `+` and `#` are wildcards as in MQTT; a level `{line}` is a `+` that
         /// the templates know by this name.
         topic: OneOrMore = OneOrMore::default();
-        /// The prompt, a Jinja template. It sees `payload`, `topic` (the list of levels), `topic_text`, and the
-        /// levels that the filter names. A field that is not there is an error, never an empty text.
+        /// The prompt, a Jinja template. It sees `payload`, `topic` (the list of levels), `topic_text`, the levels
+        /// that the filter names, and `schema`. A field that is not there is an error, never an empty text.
         prompt: String = String::new();
         /// The system message, a template as well. Empty: none.
         system: Option<String> = None;
@@ -121,9 +121,11 @@ lists! {
         schema_file: Option<PathBuf> = None;
         /// How the templates see what came in: json, text or bytes.
         payload: PayloadForm = PayloadForm::Json;
-        /// Topic that answers are published to; a template of the levels and the payload.
+        /// Topic that answers are published to, a template as well. A value is one level of it: one that holds
+        /// `/`, `+`, `#` or a control character is refused. Only `topic_text` brings its slashes.
         result: String = String::new();
-        /// Topic that errors are published to, a template as well. Empty: `<root>/<node>/task/<name>/error`.
+        /// Topic that errors are published to, a template of the levels alone. Empty:
+        /// `<root>/<node>/task/<name>/error`.
         error: Option<String> = None;
         /// Let the broker keep the latest answer for those who subscribe later.
         result_retained: bool = false;

@@ -6,6 +6,10 @@
 
 use std::{fmt, time::Duration};
 
+use serde_json::{Value, json};
+
+use super::RequestId;
+
 /// `Result` with the request error.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -154,6 +158,20 @@ impl Error {
     pub fn internal(detail: impl fmt::Display) -> Self {
         Self::new(ErrorKind::Internal, "Outpost failed to answer; the daemon's log says why")
             .with_detail(detail)
+    }
+
+    /// The error as every transport shows it: OpenAI's shape, and when to come back.
+    pub fn to_json(&self, request: Option<&RequestId>) -> Value {
+        json!({"error": {
+            "message": self.public,
+            "type": self.kind.name(),
+            "param": self.param,
+            "code": self.kind.name(),
+            "status": self.kind.status(),
+            "retryable": self.kind.retryable(),
+            "retry_after_ms": self.retry_after.map(|d| d.as_millis() as u64),
+            "request_id": request.map(RequestId::as_str),
+        }})
     }
 
     /// Adds words for the log.

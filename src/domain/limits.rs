@@ -223,7 +223,7 @@ pub const TASK_TEMPLATE_BYTES_MAX: usize = 64 * KIB;
 /// Longest `every_ms` of a task: a day. Configuration beyond it is refused.
 pub const TASK_EVERY_MAX: Duration = Duration::from_hours(24);
 /// Highest `rate_per_minute` and `requests_per_minute`. Configuration beyond it is refused.
-pub const RATE_PER_MINUTE_MAX: usize = 60_000;
+pub const RATE_PER_MINUTE_MAX: usize = 6_000;
 /// JSON Schema of a task, bytes. Configuration beyond it is refused.
 pub const SCHEMA_BYTES_MAX: usize = 64 * KIB;
 
@@ -253,3 +253,21 @@ pub const STATUS_INTERVAL: Duration = Duration::from_secs(60);
 pub const BROKER_START: Duration = Duration::from_secs(10);
 /// Between two rounds of taking out of the store what is too old.
 pub const PRUNE_INTERVAL: Duration = Duration::from_mins(10);
+/// Patterns of one schema. Configuration beyond it is refused.
+pub const SCHEMA_PATTERNS_MAX: usize = 64;
+/// One compiled pattern, bytes. Configuration beyond it is refused.
+pub const SCHEMA_PATTERN_BYTES_MAX: usize = 1024 * KIB;
+/// Schemas that look at one and the same value, one within the other. Configuration beyond it is refused.
+pub const SCHEMA_CHAIN_MAX: usize = 16;
+/// Looks at values that one check may take. Beyond: the answer does not meet the schema.
+pub const SCHEMA_STEPS_MAX: u64 = 1_000_000;
+/// What an error says of a payload or an answer, characters. Beyond: cut.
+pub const TASK_REASON_CHARS_MAX: usize = 300;
+/// Schema that a second attempt is shown, bytes. Beyond: it is shown none.
+pub const SCHEMA_QUOTED_BYTES_MAX: usize = 8 * KIB;
+/// Answer that a second attempt or an error topic is shown, bytes. Beyond: cut.
+pub const ANSWER_QUOTED_BYTES_MAX: usize = 16 * KIB;
+/// Topics of one task that `every_ms` and `on_change` remember. Beyond: the oldest is forgotten.
+pub const GATE_TOPICS_PER_TASK_MAX: usize = 1024;
+/// Readings that wait for their time, of all tasks, bytes. Beyond: the one due first is dropped.
+pub const GATE_HELD_BYTES_MAX: usize = 8 * 1024 * KIB;

@@ -131,6 +131,7 @@ fn environment() -> Environment<'static> {
             .expect("the delimiters are the standard ones"),
     );
     environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
+    environment.set_debug(false);
     environment.set_fuel(Some(limits::TEMPLATE_FUEL));
     environment.set_recursion_limit(limits::TEMPLATE_DEPTH_MAX);
     environment.set_formatter(python::write);

@@ -40,7 +40,14 @@ impl Service {
             if reading.retained && !task.options().accept_retained {
                 continue;
             }
-            let decision = lock(&s.gate).decide(&task, reading.topic, reading.payload, s.clock.boot());
+            let decision = {
+                let mut gate = lock(&s.gate);
+                let decision = gate.decide(&task, reading.topic, reading.payload, s.clock.boot());
+                if let Decision::Later { at } = decision {
+                    gate.hold(&task, reading.topic, reading.payload, at);
+                }
+                decision
+            };
             match decision {
                 Decision::Run => self.run_task(&task, reading.topic, reading.payload, reading.again).await?,
                 Decision::Later { .. } => s.held.notify_one(),
@@ -60,7 +67,7 @@ impl Service {
             let now = s.clock.boot();
             let due = lock(&s.gate).due(now);
             for reading in due {
-                let Some(task) = s.tasks.get(&reading.task).cloned() else { continue };
+                let task = reading.task;
                 if let Err(error) = self.run_task(&task, &reading.topic, &reading.payload, false).await {
                     tracing::warn!(task = task.name(), topic = reading.topic, %error, "a reading was not taken in");
                 }
@@ -95,12 +102,14 @@ impl Service {
             }
             Err(error) => {
                 self.shared.metrics.refused(error.kind());
-                as_error(&error)
+                Error::from(&error)
             }
         };
         tracing::info!(task = task.name(), topic, error = %refused, "no request was made of this reading");
-        let payload = task.error_payload(topic, &refused, None);
-        let message = message(task.error_topic(topic), &payload, false);
+        // The next one like it is not to be taken for one that was answered.
+        lock(&self.shared.gate).forget(task, topic);
+        let payload = task.error_payload(topic, &refused, None, None);
+        let message = message(task.error_topic(topic), payload.to_string().into_bytes(), false);
         match self.shared.store.publish(message).await {
             Ok(_) => self.shared.outbox.notify_one(),
             Err(error) => tracing::warn!(task = task.name(), %error, "the reason could not be published"),
@@ -139,14 +148,18 @@ impl Service {
         };
         match task.check(&whole.rest.text) {
             Ok(value) => {
-                self.settle_with(live, Final::answer(frame, whole.clone(), &whole), Some(value));
+                let payload = task.result_payload(&value);
+                self.settle_with(live, Final::answer(frame, whole.clone(), &whole), Some(payload));
             }
             Err(error) => {
                 tracing::info!(task = task.name(), id = %live.key().id, error = error.reason(), "the answer fails its schema");
                 if task.options().retries > 0 && self.ask_once_more(live, &task, &whole, &error) {
                     return;
                 }
-                self.settle(live, Err(as_error(&error)), None);
+                let error = Error::from(&error);
+                let payload =
+                    task.error_payload(&to.source, &error, Some(&live.key().id), Some(&whole.rest.text));
+                self.settle_with(live, Final::refusal(live, error), Some(payload.to_string().into_bytes()));
             }
         }
     }
@@ -179,19 +192,20 @@ impl Service {
         live: &Live,
         to: &TaskReply,
         ending: &Final,
-        result: Option<Value>,
+        payload: Option<Vec<u8>>,
     ) -> NewMessage {
-        match (&ending.result, result) {
-            (Ok(_), Some(value)) => message(to.result.clone(), &value, to.retain),
-            (Ok(_), None) => message(to.result.clone(), &Value::Null, to.retain),
-            (Err(error), _) => {
-                let task = self.shared.tasks.get(&to.task);
-                let payload = task.map(|task| task.error_payload(&to.source, error, Some(&live.key().id)));
-                let payload =
-                    payload.unwrap_or_else(|| super::reply::error_body(error, Some(&live.key().id)));
-                message(to.error.clone(), &payload, false)
-            }
-        }
+        let error = match &ending.result {
+            Ok(_) => return message(to.result.clone(), payload.unwrap_or_default(), to.retain),
+            Err(error) => error,
+        };
+        let payload = payload.unwrap_or_else(|| {
+            let id = Some(&live.key().id);
+            let task = self.shared.tasks.get(&to.task);
+            let document = task
+                .map_or_else(|| error.to_json(id), |task| task.error_payload(&to.source, error, id, None));
+            document.to_string().into_bytes()
+        });
+        message(to.error.clone(), payload, false)
     }
 }
 
@@ -205,13 +219,8 @@ fn task_reply(task: &Task, topic: &str, rendered: &Rendered) -> TaskReply {
     }
 }
 
-fn message(topic: String, payload: &Value, retain: bool) -> NewMessage {
-    let payload = Some(payload.to_string().into_bytes());
-    NewMessage { topic, payload, properties: Vec::new(), retain, expires: None }
-}
-
-fn as_error(error: &TaskError) -> Error {
-    Error::new(error.kind(), error.reason())
+fn message(topic: String, payload: Vec<u8>, retain: bool) -> NewMessage {
+    NewMessage { topic, payload: Some(payload), properties: Vec::new(), retain, expires: None }
 }
 
 fn reading_digest(topic: &str, payload: &[u8]) -> Digest {

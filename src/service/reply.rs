@@ -188,19 +188,12 @@ pub fn chunks_of(body: &[u8], include_usage: bool) -> Vec<Value> {
 
 /// OpenAI's error shape with Outpost's additions.
 pub fn error_body(error: &Error, id: Option<&RequestId>) -> Value {
-    error_body_with_status(error, id, error.kind.status())
+    error.to_json(id)
 }
 
 /// The same where the transport has a status of its own for what happened.
 pub fn error_body_with_status(error: &Error, id: Option<&RequestId>, status: u16) -> Value {
-    json!({"error": {
-        "message": error.public,
-        "type": error.kind.name(),
-        "param": error.param,
-        "code": error.kind.name(),
-        "status": status,
-        "retryable": error.kind.retryable(),
-        "retry_after_ms": error.retry_after.map(|d| d.as_millis() as u64),
-        "request_id": id.map(RequestId::as_str),
-    }})
+    let mut body = error.to_json(id);
+    body["error"]["status"] = status.into();
+    body
 }

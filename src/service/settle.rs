@@ -2,8 +2,6 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
-use serde_json::Value;
-
 use super::{
     Progress, Reply, Service,
     keeper::Keep,
@@ -56,8 +54,8 @@ impl Service {
         self.settle_with(live, ending, None);
     }
 
-    /// Ends a request, unless it has its final already. `result`: what a task makes of the answer.
-    pub(super) fn settle_with(&self, live: &Arc<Live>, ending: Final, result: Option<Value>) {
+    /// Ends a request, unless it has its final already. `payload`: what a task publishes of it.
+    pub(super) fn settle_with(&self, live: &Arc<Live>, ending: Final, payload: Option<Vec<u8>>) {
         if !live.claim_final() {
             return;
         }
@@ -70,7 +68,7 @@ impl Service {
         if !keep {
             return self.ended(live, ending);
         }
-        let message = self.message(live, &ending, result);
+        let message = self.message(live, &ending, payload);
         match self.finish_of(live, &ending, message) {
             Ok(finish) => {
                 let order = Keep::Final { live: Arc::clone(live), ending, finish: Box::new(finish) };
@@ -85,7 +83,7 @@ impl Service {
     }
 
     /// What goes to the outbox with the final.
-    fn message(&self, live: &Live, ending: &Final, result: Option<Value>) -> Option<NewMessage> {
+    fn message(&self, live: &Live, ending: &Final, payload: Option<Vec<u8>>) -> Option<NewMessage> {
         let Keeping::Durable(reply) = &live.keeping else { return None };
         match reply {
             Reply::Kept => None,
@@ -96,7 +94,7 @@ impl Service {
                 retain: false,
                 expires: None,
             }),
-            Reply::Task(to) => Some(self.task_message(live, to, ending, result)),
+            Reply::Task(to) => Some(self.task_message(live, to, ending, payload)),
         }
     }
 

@@ -13,18 +13,16 @@ use tokio::{
 };
 
 use super::StartError;
-use crate::domain::limits;
+use crate::{domain::limits, transport::mqtt::Url};
 
 /// A mosquitto that ends with this value.
 pub(super) struct Broker {
-    /// Where it listens.
-    pub(super) url: String,
     _child: Child,
 }
 
 impl Broker {
-    /// Starts it on a free port; `dir` takes its configuration file.
-    pub(super) async fn start(dir: &Path) -> Result<Self, StartError> {
+    /// Starts it at `url`, a port of loopback; `dir` takes its configuration file.
+    pub(super) async fn start(dir: &Path, url: &str) -> Result<Self, StartError> {
         let program = find("mosquitto").ok_or_else(|| {
             StartError::Unavailable(
                 "mosquitto is not installed; install it (Debian: `sudo apt install mosquitto mosquitto-clients`) \
@@ -32,8 +30,7 @@ impl Broker {
                     .into(),
             )
         })?;
-        // Freed again at once: mosquitto has no way to choose a port and tell which.
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+        let port = url.parse::<Url>().map_err(StartError::Configuration)?.port;
         let file = dir.join("first-try-mosquitto.conf");
         std::fs::write(&file, configuration(port))?;
         let mut command = match find("setpriv") {
@@ -64,13 +61,17 @@ impl Broker {
                 )));
             }
         }
-        let url = format!("mqtt://127.0.0.1:{port}");
         tracing::info!(
             url,
             "a broker for a first try is running; it is open to every process of this machine"
         );
-        Ok(Self { url, _child: child })
+        Ok(Self { _child: child })
     }
+}
+
+/// A port of loopback that is free now. Mosquitto has no way to choose one itself and tell which.
+pub fn free_port() -> std::io::Result<u16> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }
 
 fn configuration(port: u16) -> String {

@@ -25,7 +25,7 @@ use crate::{
         Notice, Parts, Service,
         status::{BrokerState, Identity},
     },
-    task,
+    task::Tasks,
     transport::{
         http::{self, App, Listener, Token},
         mqtt::{Client, MqttConnector, Renew, Setup},
@@ -47,13 +47,13 @@ pub enum StartError {
 }
 
 /// Runs the daemon until SIGTERM or SIGINT. `with_broker`: starts an MQTT broker for a first try.
-pub fn run(config: &Config, with_broker: bool) -> Result<(), StartError> {
+pub fn run(config: &Config, tasks: Tasks, with_broker: bool) -> Result<(), StartError> {
     // Two workers for I/O; the model has its own thread and its own pool, the store its thread.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    runtime.block_on(serve(config, with_broker))
+    runtime.block_on(serve(config, tasks, with_broker))
 }
 
-async fn serve(config: &Config, with_broker: bool) -> Result<(), StartError> {
+async fn serve(config: &Config, tasks: Tasks, with_broker: bool) -> Result<(), StartError> {
     let mut stop_signals = StopSignals::new()?;
     std::fs::create_dir_all(&config.store.path).map_err(|e| {
         StartError::Configuration(format!("`store.path` {} cannot be made: {e}", config.store.path.display()))
@@ -62,12 +62,14 @@ async fn serve(config: &Config, with_broker: bool) -> Result<(), StartError> {
         config.http.token_file.as_deref().map(Token::read).transpose().map_err(StartError::Configuration)?;
     let listeners = bind(config).await?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    let node = node_name(config);
-    let tasks = task::load(config, &node).map_err(StartError::Configuration)?;
+    let node = host::node_name(&config.node.id);
     // Before the engine: what was accepted is taken up before anything new is.
     let store = parts::open_store(config, &clock)?;
-    let broker = if with_broker { Some(Broker::start(&config.store.path).await?) } else { None };
-    let url = broker.as_ref().map(|b| b.url.clone()).or_else(|| config.mqtt.url.clone());
+    let url = config.mqtt.url.clone();
+    let broker = match &url {
+        Some(url) if with_broker => Some(Broker::start(&config.store.path, url).await?),
+        _ => None,
+    };
 
     let (engine, state, stats) = start_engine(config, &clock)?;
     let (service, backstage) = Service::new(Parts {
@@ -241,13 +243,5 @@ async fn join_engine(engine: Engine, dispatch: &JoinHandle<()>) {
     let joined = tokio::task::spawn_blocking(move || thread.join());
     if tokio::time::timeout(limits::ENGINE_STOP, joined).await.is_err() {
         tracing::warn!("the engine did not end in time and is left behind");
-    }
-}
-
-fn node_name(config: &Config) -> String {
-    if config.node.id.is_empty() {
-        rustix::system::uname().nodename().to_string_lossy().into_owned()
-    } else {
-        config.node.id.clone()
     }
 }

@@ -15,4 +15,5 @@ mod signals;
 mod systemd;
 mod upkeep;
 
+pub use broker::free_port;
 pub use daemon::{StartError, run};

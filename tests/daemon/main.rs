@@ -24,4 +24,5 @@ mod readme;
 mod rows;
 mod shutdown;
 mod streaming;
+mod task;
 mod tcp;

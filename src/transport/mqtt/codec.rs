@@ -114,7 +114,13 @@ fn json_properties(kept: &[u8]) -> Properties {
 
 /// A row of the outbox as a message.
 pub(super) fn of_outbox(message: &Message) -> Outgoing {
-    final_message(message.topic.clone(), message.payload.clone(), &message.properties, message.retain)
+    let mut out =
+        final_message(message.topic.clone(), message.payload.clone(), &message.properties, message.retain);
+    // A task without a schema answers in plain text.
+    if serde_json::from_slice::<serde::de::IgnoredAny>(&out.payload).is_err() {
+        out.properties.content_type = Some("text/plain; charset=utf-8".into());
+    }
+    out
 }
 
 /// A final as a message.

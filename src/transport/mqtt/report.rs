@@ -153,7 +153,7 @@ impl Reports {
             .tasks()
             .iter()
             .map(
-                |task| json!({"name": task.name(), "topics": task.topics(), "result": task.options().result}),
+                |task| json!({"name": task.name(), "topics": task.filters().collect::<Vec<_>>(), "result": task.options().result}),
             )
             .collect();
         json!({

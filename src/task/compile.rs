@@ -1,0 +1,198 @@
+//! From the configuration to tasks that can run.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use super::{
+    Task, TaskError,
+    pattern::{Pattern, RESERVED},
+    render::on_large_stack,
+    schema::Schema,
+    template::{Form, Templates},
+};
+use crate::{
+    config::{self, OnChange, PayloadForm},
+    domain::{ClientId, limits, topic_name_problem},
+};
+
+/// Number of the entry, its key, and what is wrong with it.
+pub type Fault = (usize, &'static str, String);
+
+/// Every task of the configuration.
+#[derive(Debug, Default)]
+pub struct Tasks {
+    list: Vec<Arc<Task>>,
+}
+
+impl Tasks {
+    /// Compiles the entries of `[[task]]`. `root` and `node` are the first levels of the topics
+    /// that errors go to by default. A `schema_file` must have been read into `schema`.
+    ///
+    /// # Errors
+    /// Everything that is wrong with any of them.
+    pub fn compile(entries: &[config::Task], root: &str, node: &str) -> Result<Self, Vec<Fault>> {
+        let (mut list, mut faults) = (Vec::new(), Vec::new());
+        for (index, entry) in entries.iter().enumerate() {
+            match compile(entry, root, node) {
+                Ok(task) => list.push(Arc::new(task)),
+                Err(wrong) => faults.extend(wrong.into_iter().map(|(key, words)| (index, key, words))),
+            }
+        }
+        if faults.is_empty() { Ok(Self { list }) } else { Err(faults) }
+    }
+
+    /// The tasks, in the order of the configuration.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Task>> {
+        self.list.iter()
+    }
+
+    /// The task of this name.
+    pub fn get(&self, name: &str) -> Option<&Arc<Task>> {
+        self.list.iter().find(|task| task.name() == name)
+    }
+
+    /// Every topic filter to subscribe to, each once.
+    pub fn filters(&self) -> Vec<String> {
+        let filters: BTreeSet<&str> = self.list.iter().flat_map(|task| task.filters()).collect();
+        filters.into_iter().map(ToOwned::to_owned).collect()
+    }
+
+    /// The tasks that a message with this topic is for.
+    pub fn matching<'a>(&'a self, topic: &str) -> impl Iterator<Item = &'a Arc<Task>> {
+        self.list.iter().filter(move |task| task.matches(topic))
+    }
+}
+
+type Wrong = Vec<(&'static str, String)>;
+
+fn compile(entry: &config::Task, root: &str, node: &str) -> Result<Task, Wrong> {
+    let mut wrong = Vec::new();
+    let patterns = patterns(entry, &mut wrong);
+    let schema = entry.schema.as_deref().map(Schema::compile).transpose().unwrap_or_else(|words| {
+        wrong.push((if entry.schema_file.is_some() { "schema_file" } else { "schema" }, words));
+        None
+    });
+    let error_topic = format!("{root}/{node}/task/{}/error", entry.name);
+    if let Some(problem) = topic_name_problem(&error_topic) {
+        wrong.push(("error", format!("is by default `{error_topic}`, which {problem}")));
+    }
+    if let Some(pattern) = patterns.iter().find(|pattern| pattern.filter().matches(&error_topic)) {
+        let filter = pattern.filter().as_str();
+        let words = format!("`{filter}` takes in `{error_topic}`: the task would read its own errors");
+        wrong.push(("topic", words));
+    }
+    pointers(entry, &mut wrong);
+    let templates = templates(entry, &patterns, &mut wrong);
+    let client = ClientId::new(&format!("task-{}", entry.name));
+    let Some(client) = client.filter(|_| wrong.is_empty()) else {
+        if wrong.is_empty() {
+            wrong.push(("name", format!("`{}` makes no client id", entry.name.escape_default())));
+        }
+        return Err(wrong);
+    };
+    let task = Task { options: entry.clone(), client, patterns, templates, schema, error_topic };
+    let wrong = try_topics(&task);
+    if wrong.is_empty() { Ok(task) } else { Err(wrong) }
+}
+
+fn patterns(entry: &config::Task, wrong: &mut Wrong) -> Vec<Pattern> {
+    let filters = &entry.topic.0;
+    if filters.is_empty() || filters.len() > limits::TASK_TOPICS_MAX {
+        let max = limits::TASK_TOPICS_MAX;
+        wrong.push(("topic", format!("names {} topic filters, expected 1 to {max}", filters.len())));
+    }
+    let parse = |filter: &String| match Pattern::parse(filter) {
+        Ok(pattern) => Some(pattern),
+        Err(words) => {
+            wrong.push(("topic", format!("`{}` {words}", filter.escape_debug())));
+            None
+        }
+    };
+    filters.iter().filter_map(parse).collect()
+}
+
+fn pointers(entry: &config::Task, wrong: &mut Wrong) {
+    let OnChange::Values(pointers) = &entry.on_change else { return };
+    if entry.payload != PayloadForm::Json {
+        wrong.push(("on_change", "looks at values of JSON, but `payload` is not json".into()));
+    }
+    if pointers.len() > limits::TASK_POINTERS_MAX {
+        let max = limits::TASK_POINTERS_MAX;
+        wrong.push(("on_change", format!("names {} values, at most {max} are taken", pointers.len())));
+    }
+    for pointer in pointers.iter().filter(|pointer| !pointer.starts_with('/')) {
+        wrong.push(("on_change", format!("names `{pointer}`, expected a JSON pointer such as `/rms`")));
+    }
+}
+
+/// Compiles the templates and holds the names they use against those there are.
+fn templates(entry: &config::Task, patterns: &[Pattern], wrong: &mut Wrong) -> Templates {
+    let mut templates = Templates::new();
+    let all = [
+        (Form::Text, "prompt", Some(&entry.prompt)),
+        (Form::Text, "system", entry.system.as_ref()),
+        (Form::Topic, "result", Some(&entry.result)),
+        (Form::Topic, "error", entry.error.as_ref()),
+    ];
+    for (form, key, text) in all {
+        let Some(text) = text else { continue };
+        let names = match templates.add(form, key, text) {
+            Ok(names) => names,
+            Err(words) => {
+                wrong.push((key, words));
+                continue;
+            }
+        };
+        for name in names {
+            if let Some(words) = unknown(name, key, entry, patterns) {
+                wrong.push((key, words));
+            }
+        }
+    }
+    templates
+}
+
+/// What is wrong with a name that a template uses.
+fn unknown(name: &str, key: &str, entry: &config::Task, patterns: &[Pattern]) -> Option<String> {
+    match name {
+        "payload" if key == "error" => {
+            Some("asks for `payload`; errors are about payloads that cannot be used, so it may not".into())
+        }
+        "schema" if entry.schema.is_none() && entry.schema_file.is_none() => {
+            Some("asks for `schema`, but the task has none".into())
+        }
+        name if RESERVED.contains(&name) => None,
+        name => {
+            let without = patterns.iter().find(|pattern| pattern.names().all(|known| known != name))?;
+            let mut known: Vec<&str> = RESERVED.into_iter().chain(without.names()).collect();
+            known.sort_unstable();
+            let filter = without.filter().as_str();
+            Some(format!("asks for `{name}`, which `{filter}` does not name; there are {}", known.join(", ")))
+        }
+    }
+}
+
+/// Renders, for a topic of each filter, what needs no payload: what fails here would fail always.
+fn try_topics(task: &Task) -> Wrong {
+    let mut wrong = Vec::new();
+    for pattern in task.patterns.iter().filter(|pattern| !pattern.is_open()) {
+        let topic = pattern.example();
+        for key in ["result", "error"] {
+            if key == "error" && task.options.error.is_none() || task.templates.uses(key, "payload") {
+                continue;
+            }
+            let context = task.context(&topic, None);
+            if let Err(error) = on_large_stack(|| task.render_topic(key, &context)) {
+                wrong.push((key, words(&error, key, &topic)));
+            }
+        }
+    }
+    wrong
+}
+
+/// The words of an error about `key`, which the problem names already.
+fn words(error: &TaskError, key: &str, topic: &str) -> String {
+    let reason = error.reason();
+    let quoted = format!("`{key}`");
+    let words = reason.strip_prefix(&quoted).unwrap_or(reason).trim_start_matches([':', ' ']);
+    format!("{words} (with a message on `{topic}`)")
+}
