@@ -146,6 +146,21 @@ fn every_byte_of_the_header_may_be_wrong() {
     }
 }
 
+/// Rows have seals; that indexes agree with them is another check.
+#[test]
+fn a_name_that_is_damaged_only_in_an_index_is_found() {
+    let name = b"press-3r7"; // client and id lie side by side in row and index
+    let places: Vec<_> =
+        (0..SAMPLE.closed.len()).filter(|at| SAMPLE.closed[*at..].starts_with(name)).collect();
+    assert!(places.len() >= 2, "{places:?}");
+    for at in places {
+        let mut file = SAMPLE.closed.clone();
+        file[at + name.len() - 1] ^= 1;
+        let dir = put(&file, &[]);
+        opened_or_set_aside(dir.path(), &file);
+    }
+}
+
 #[test]
 fn text_another_database_and_an_empty_file_are_set_aside() {
     let other = tempfile::tempdir().unwrap();

@@ -69,6 +69,12 @@ fn a_second_daemon_on_the_same_folder_is_refused_at_once() {
     let error = Db::open(options(dir.path()), TestClock::new()).err().unwrap();
     assert!(matches!(error, OpenError::InUse { .. }), "{error}");
     assert!(error.to_string().contains("in use"), "{error}");
+    // Also when the file itself looks free to take.
+    let (path, away) = (dir.path().join("outpost.db"), dir.path().join("away"));
+    fs::rename(&path, &away).unwrap();
+    let error = Db::open(options(dir.path()), TestClock::new()).err().unwrap();
+    assert!(matches!(error, OpenError::InUse { .. }), "{error}");
+    fs::rename(&away, &path).unwrap();
     drop(db);
     assert_eq!(open_db(options(dir.path())).1, Opened::Sound);
 }

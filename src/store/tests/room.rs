@@ -50,6 +50,10 @@ fn at_the_quota_of_bytes_as_many_go_as_are_needed_or_none() {
     }
     is_full(run(&mut db, sized("huge", 9_000)), "bytes and may take 8000");
     assert_eq!(stats(&db).requests_rows, 3, "no sacrifice in vain");
+    run(&mut db, sized("unfinished", 1)).unwrap();
+    is_full(run(&mut db, sized("too-large", 7_400)), "bytes and may take 8000");
+    assert_eq!(stats(&db).requests_rows, 4);
+    assert!(run(&mut db, Op::Forget(key("unfinished"))).is_ok());
     run(&mut db, sized("large", 5_000)).unwrap();
     assert_eq!((stats(&db).requests_rows, stats(&db).pruned_early), (2, 2));
     assert!(found(&mut db, "c").is_some());
@@ -200,9 +204,10 @@ fn a_full_disk_refuses_keeps_what_is_there_and_takes_again_when_space_returns() 
     assert_eq!(unfinished(&mut db).len(), 1, "still to be finished");
 
     // One that is too large does not take a small one of the same batch with it.
-    let results = db.commit(vec![large.clone(), Op::Finish(Box::new(finish_with_message("a")))]);
-    assert_eq!(results[0].as_ref().unwrap_err().kind, ErrorKind::StoreFull);
-    assert!(matches!(results[1], Ok(Reply::Finished(Finished::Stored { .. }))));
+    let results = db.commit(vec![Op::Finish(Box::new(finish_with_message("a"))), large.clone()]);
+    assert!(matches!(results[0], Ok(Reply::Finished(Finished::Stored { .. }))));
+    assert_eq!(results[1].as_ref().unwrap_err().kind, ErrorKind::StoreFull);
+    assert_eq!(db.counts, Counts::load(&db.conn).unwrap(), "nothing is counted that was taken back");
 
     db.conn.pragma_update(None, "max_page_count", 1_000_000).unwrap();
     run(&mut db, large).unwrap();
