@@ -82,15 +82,12 @@ fn compile(entry: &config::Task, root: &str, node: &str) -> Result<Task, Wrong> 
     }
     pointers(entry, &mut wrong);
     let templates = templates(entry, &patterns, &mut wrong);
-    let client = ClientId::new(&format!("task-{}", entry.name));
-    let Some(client) = client.filter(|_| wrong.is_empty()) else {
-        if wrong.is_empty() {
-            wrong.push(("name", format!("`{}` makes no client id", entry.name.escape_default())));
-        }
+    let Some(client) = ClientId::new(&format!("task-{}", entry.name)) else {
+        wrong.push(("name", format!("`{}` makes no client id", entry.name.escape_default())));
         return Err(wrong);
     };
     let task = Task { options: entry.clone(), client, patterns, templates, schema, error_topic };
-    let wrong = try_topics(&task);
+    try_topics(&task, &mut wrong);
     if wrong.is_empty() { Ok(task) } else { Err(wrong) }
 }
 
@@ -171,13 +168,15 @@ fn unknown(name: &str, key: &str, entry: &config::Task, patterns: &[Pattern]) ->
     }
 }
 
-/// Renders, for a topic of each filter, what needs no payload: what fails here would fail always.
-fn try_topics(task: &Task) -> Wrong {
-    let mut wrong = Vec::new();
+/// Renders, for a topic of each filter, what is sound so far and needs no payload: what fails
+/// here would fail always.
+fn try_topics(task: &Task, wrong: &mut Wrong) {
+    let sound = |key: &str, wrong: &Wrong| !wrong.iter().any(|(known, _)| [key, "topic"].contains(known));
     for pattern in task.patterns.iter().filter(|pattern| !pattern.is_open()) {
         let topic = pattern.example();
         for key in ["result", "error"] {
-            if key == "error" && task.options.error.is_none() || task.templates.uses(key, "payload") {
+            let absent = key == "error" && task.options.error.is_none();
+            if absent || !sound(key, wrong) || task.templates.uses(key, "payload") {
                 continue;
             }
             let context = task.context(&topic, None);
@@ -186,7 +185,6 @@ fn try_topics(task: &Task) -> Wrong {
             }
         }
     }
-    wrong
 }
 
 /// The words of an error about `key`, which the problem names already.

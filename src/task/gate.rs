@@ -4,8 +4,8 @@
 //! soon wait and the newest of them is run (`every_ms`), and what is beyond the task's rate is
 //! passed over (`rate_per_minute`). "Changed" is against the last reading that was run.
 //!
-//! Bounds: [`limits::GATE_TOPICS_PER_TASK_MAX`] topics of a task are remembered and
-//! [`limits::GATE_HELD_BYTES_MAX`] of readings are held, of all tasks; beyond, the oldest is
+//! Bounds: [`crate::domain::limits::GATE_TOPICS_PER_TASK_MAX`] topics of a task are remembered and
+//! [`crate::domain::limits::GATE_HELD_BYTES_MAX`] of readings are held, of all tasks; beyond, the oldest is
 //! forgotten and counted. A topic that was forgotten begins anew: its next reading runs.
 
 use std::{sync::Arc, time::Duration};

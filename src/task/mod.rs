@@ -3,7 +3,7 @@
 //! Everything here is a decision about data: which task a topic is for ([`Tasks::matching`]),
 //! what its prompt is ([`Task::render`]), whether an answer will do ([`Task::check`]), and
 //! whether a reading is worth a run now, later or never ([`Gate`]). Time comes in as a value;
-//! only [`load`] reads files.
+//! only [`load()`] reads files.
 //!
 //! What comes in is a sensor's and is never trusted: it is data to the templates and no
 //! template itself, it cannot choose where the daemon publishes beyond the values of single

@@ -93,8 +93,15 @@ impl Task {
         if self.options.error.is_none() {
             return self.error_topic.clone();
         }
-        on_large_stack(|| self.render_topic("error", &self.context(topic, None)))
-            .unwrap_or_else(|_| self.error_topic.clone())
+        on_large_stack(|| Ok(self.error_topic_here(topic))).unwrap_or_else(|_| self.error_topic.clone())
+    }
+
+    fn error_topic_here(&self, topic: &str) -> String {
+        match self.options.error {
+            Some(_) => self.render_topic("error", &self.context(topic, None)),
+            None => Ok(self.error_topic.clone()),
+        }
+        .unwrap_or_else(|_| self.error_topic.clone())
     }
 
     fn render_here(&self, topic: &str, payload: &[u8]) -> Result<Rendered, TaskError> {
@@ -112,7 +119,7 @@ impl Task {
         Ok(Rendered {
             body: self.body(messages),
             result_topic: self.render_topic("result", &context)?,
-            error_topic: self.error_topic(topic),
+            error_topic: self.error_topic_here(topic),
             lane: self.options.lane,
             deadline: self.options.deadline_ms.map(Duration::from_millis),
             supersedes: self.options.supersedes.then(|| format!("{}/{topic}", self.name())),

@@ -237,11 +237,22 @@ fn every_mistake_of_an_entry_is_told() {
         t.system = Some("{{ lime }}".into());
         t.schema = Some("{".into());
         t.error = Some("e/{{ payload.x }}".into());
+        t.result = "a/{{ topic[9] }".into();
         t.on_change = OnChange::Values(vec!["rms".into()]);
     });
     let keys: Vec<String> =
         wrong.unwrap_err().iter().map(|w| w.split(' ').next().unwrap().to_owned()).collect();
-    assert_eq!(keys, ["topic", "schema", "on_change", "prompt", "system", "error"]);
+    assert_eq!(keys, ["topic", "schema", "on_change", "prompt", "system", "result", "error"]);
+}
+
+#[test]
+fn a_topic_that_cannot_be_rendered_is_told_beside_other_mistakes() {
+    let wrong =
+        compile(|t| (t.prompt, t.result) = ("{{ lime }}".into(), "a/{{ topic[9] }}".into())).unwrap_err();
+    assert!(
+        wrong[0].starts_with("prompt ") && wrong[1].starts_with("result asks for `topic[9]`"),
+        "{wrong:?}"
+    );
 }
 
 #[test]
