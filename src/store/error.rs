@@ -14,7 +14,7 @@ pub enum OpenError {
     /// `on_corruption = "stop"`.
     #[error(
         "the store {path} is corrupt ({reason}) and was moved to {moved_to}; put a backup in its place, or start \
-         empty: move that file elsewhere, or set `store.on_corruption` to \"start-empty\""
+         empty: move that file elsewhere, or set `store.on_corruption` to \"start_empty\""
     )]
     Corrupt { path: PathBuf, moved_to: PathBuf, reason: String },
     /// SQLite does not do what durability needs.
