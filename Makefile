@@ -2,6 +2,7 @@
 # make test    everything that can be tested on this machine
 # make check   the quick gate: format, lints, documentation, architecture, dependencies
 # make bench   what this board does with the demo model; sizes; ratios
+# make bench-mqtt   what durability and MQTT cost
 # What is fetched lies in .cache; `make clean-cache` removes it.
 
 PYTHON ?= python3
@@ -13,7 +14,7 @@ MODEL := $(CACHE)/models/smollm2-135m-instruct
 CLIENTS := $(CACHE)/clients
 export ORT_DYLIB_PATH := $(CURDIR)/$(RUNTIME)
 
-.PHONY: all build demo test check bench bench-peers runtime model mosquitto advisories fmt clean-cache
+.PHONY: all build demo test check bench bench-mqtt bench-peers runtime model mosquitto advisories fmt clean-cache
 all: build
 
 build:
@@ -68,6 +69,10 @@ advisories: $(CACHE)/bin/cargo-deny
 bench: build runtime model
 	@ls -l target/release/outpost target/release/outpost-forge | awk '{printf "%-32s %5.1f MB\n", $$NF, $$5 / 1e6}'
 	target/release/outpost bench --model $(MODEL)
+
+# What durability and MQTT cost without the model, held against an echo through the same broker.
+bench-mqtt: runtime model mosquitto
+	$(CARGO) test --release --locked --package outpost --test mqtt_bench -- --ignored --nocapture
 
 # Builds llama.cpp from the source package of llama-cpp-python; takes about 20 minutes once.
 bench-peers: build runtime model
