@@ -210,7 +210,9 @@ impl Service {
         if let (Some(deadline), Some(prepared)) = (live.deadline, &*lock(&live.prepared)) {
             let left = deadline.remaining(s.clock.boot()).unwrap_or_default();
             let ahead = queue.ahead_of_new(client, lane).1;
-            in_time(s.speed(), ahead, prepared.work(s.answer_mean()), left).map_err(hopeless)?;
+            // One word at least: how long its answer will be nobody knows, and a wrong refusal is worse
+            // than a late answer.
+            in_time(s.speed(), ahead, prepared.work(1), left).map_err(hopeless)?;
         }
         let bytes = live.request.body.len();
         if self.replaces_queued(live) {

@@ -139,14 +139,10 @@ impl Service {
         }
     }
 
-    /// Ends a request that its sender no longer wants. True when there was something to end.
+    /// Ends a request that its sender no longer wants. False when it has ended already.
     pub(super) fn cancel_live(&self, live: &Arc<Live>) -> bool {
-        let error = Error::new(ErrorKind::Cancelled, "the request was cancelled");
-        if self.take_from_queue(live) {
-            self.settle(live, Err(error), None);
-            return true;
-        }
-        live.cancel.cancel(Cancel::Caller);
-        !matches!(*live.progress.borrow(), Progress::Ended(_))
+        let ended = matches!(*live.progress.borrow(), Progress::Ended(_));
+        self.end_early(live, Error::new(ErrorKind::Cancelled, "the request was cancelled"));
+        !ended
     }
 }

@@ -138,10 +138,18 @@ impl Service {
         if live.callers.fetch_sub(1, Ordering::AcqRel) != 1 || live.is_durable() {
             return;
         }
+        self.end_early(live, Error::new(ErrorKind::Cancelled, "the caller is gone"));
+    }
+
+    /// Ends a request wherever it is; the engine drops it within a step, nobody waits for that.
+    pub(super) fn end_early(&self, live: &Arc<Live>, error: Error) {
         live.cancel.cancel(crate::engine::Cancel::Caller);
-        if self.take_from_queue(live) {
-            self.settle(live, Err(Error::new(ErrorKind::Cancelled, "the caller is gone")), None);
+        if matches!(*live.progress.borrow(), Progress::Arriving) {
+            // Its final cannot be written before it is; the keeper looks at the flag.
+            return;
         }
+        self.take_from_queue(live);
+        self.settle(live, Err(error), None);
     }
 }
 

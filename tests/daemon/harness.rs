@@ -208,7 +208,8 @@ pub(crate) fn shared() -> &'static Daemon {
 /// One daemon with one slot, idle, for one test at a time.
 pub(crate) fn alone() -> MutexGuard<'static, Daemon> {
     static ALONE: OnceLock<Mutex<Daemon>> = OnceLock::new();
-    let daemon = ALONE.get_or_init(|| Mutex::new(Daemon::start(&["engine.slots=1"])));
+    let daemon = ALONE
+        .get_or_init(|| Mutex::new(Daemon::start(&["engine.slots=1", "service.queued_per_client_max=32"])));
     let daemon = daemon.lock().unwrap_or_else(PoisonError::into_inner);
     daemon.idle();
     daemon

@@ -28,8 +28,8 @@ use outpost::{
     store::{Store, StoreOptions},
     task::Tasks,
     transport::mqtt::{
-        AckReason, Client, Connector, Event, Link, LinkOptions, MqttConnector, MqttLink, Outgoing, Properties, Qos,
-        Setup, Topics,
+        AckReason, Client, Connector, Event, Link, LinkOptions, MqttConnector, MqttLink, Outgoing,
+        Properties, Qos, Setup, Topics,
     },
 };
 use tokio::sync::{mpsc, watch};
@@ -63,7 +63,13 @@ fn will() -> Outgoing {
 }
 
 fn message(topic: &str, payload: Bytes) -> Outgoing {
-    Outgoing { topic: topic.into(), payload, qos: Qos::AtLeastOnce, retain: false, properties: Properties::default() }
+    Outgoing {
+        topic: topic.into(),
+        payload,
+        qos: Qos::AtLeastOnce,
+        retain: false,
+        properties: Properties::default(),
+    }
 }
 
 fn options(broker: &Broker, id: &str) -> LinkOptions {
@@ -71,7 +77,8 @@ fn options(broker: &Broker, id: &str) -> LinkOptions {
 }
 
 async fn connect(broker: &Broker, id: &str, filter: &str) -> MqttLink {
-    let (mut link, _) = MqttConnector::new(options(broker, id)).connect(will(), 16).await.expect("a connection");
+    let (mut link, _) =
+        MqttConnector::new(options(broker, id)).connect(will(), 16).await.expect("a connection");
     link.subscribe(&[filter.to_owned()]).expect("a subscription");
     while !matches!(link.next().await.expect("alive"), Event::Subscribed(_)) {}
     link
@@ -116,7 +123,10 @@ async fn serve(broker: &Broker, store: Store, clock: Arc<dyn Clock>) -> Service 
         lane: Lane::Normal,
         state,
     };
-    tokio::spawn(Client::new(MqttConnector::new(options(broker, "outpost-bench")), setup).run(CancellationToken::new()));
+    tokio::spawn(
+        Client::new(MqttConnector::new(options(broker, "outpost-bench")), setup)
+            .run(CancellationToken::new()),
+    );
     connected.wait_for(|state| state.lost.is_none()).await.expect("the client lives");
     service
 }
@@ -207,8 +217,14 @@ async fn figures() {
         }
         println!(
             "{round:>5}  {:>6.2} {:>7.2}   {:>8.2} {:>9.2}   {:>12.2}   {:>8.0} {:>8.0} {:>8.0}",
-            ms(&floor, 50), ms(&floor, 99), ms(&ours, 50), ms(&ours, 99), ms(&ours, 50) - ms(&floor, 50),
-            rates[0], rates[1], rates[2],
+            ms(&floor, 50),
+            ms(&floor, 99),
+            ms(&ours, 50),
+            ms(&ours, 99),
+            ms(&ours, 50) - ms(&floor, 50),
+            rates[0],
+            rates[1],
+            rates[2],
         );
     }
     let stats = store.stats();
