@@ -240,7 +240,7 @@ pub const MQTT_RETRY_MAX: Duration = Duration::from_secs(30);
 /// Wait when somebody has to change something first: a password, a certificate, a client id used twice.
 pub const MQTT_RETRY_PERMANENT: Duration = Duration::from_mins(2);
 /// A connection that held this long was a good one: the next wait is a first one again.
-pub const MQTT_SOUND_CONNECTION: Duration = Duration::from_secs(60);
+pub const MQTT_SOUND_CONNECTION: Duration = Duration::from_mins(1);
 /// Rows of the outbox that are read at once.
 pub const OUTBOX_PORTION: usize = 16;
 /// Wait before a final goes out again that the broker could not take.
@@ -248,7 +248,7 @@ pub const OUTBOX_RETRY: Duration = Duration::from_secs(5);
 /// Shortest time between two status messages.
 pub const STATUS_INTERVAL_MIN: Duration = Duration::from_secs(2);
 /// Longest time between two status messages, and between metrics.
-pub const STATUS_INTERVAL: Duration = Duration::from_secs(60);
+pub const STATUS_INTERVAL: Duration = Duration::from_mins(1);
 /// For mosquitto to listen after `--with-broker` has started it. Beyond: the daemon does not start.
 pub const BROKER_START: Duration = Duration::from_secs(10);
 /// Between two rounds of taking out of the store what is too old.

@@ -182,7 +182,7 @@ impl Service {
             Health::Sound => Ok(()),
             Health::Full(reason) | Health::Broken(reason) => {
                 let why = format!("answers cannot be kept: {reason}");
-                Err(Error::new(ErrorKind::StoreFull, why).with_retry_after(Duration::from_secs(60)))
+                Err(Error::new(ErrorKind::StoreFull, why).with_retry_after(Duration::from_mins(1)))
             }
         }
     }
@@ -237,7 +237,7 @@ impl Service {
     fn wait_for_room(&self) -> Duration {
         let s = &self.shared;
         let one = crate::scheduler::Work { prompt: 0, answer: s.answer_mean() };
-        s.speed().time_for(one).unwrap_or_default().clamp(Duration::from_secs(1), Duration::from_secs(60))
+        s.speed().time_for(one).unwrap_or_default().clamp(Duration::from_secs(1), Duration::from_mins(1))
     }
 
     /// Writes an accepted request; what follows goes on even when the one who asked is gone.

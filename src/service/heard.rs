@@ -34,14 +34,14 @@ impl Heard {
         loop {
             let piece = match due {
                 None => pieces.recv().await,
-                Some(at) => match tokio::time::timeout_at(at, pieces.recv()).await {
-                    Ok(piece) => piece,
-                    Err(_) => {
+                Some(at) => {
+                    let Ok(piece) = tokio::time::timeout_at(at, pieces.recv()).await else {
                         due = None;
                         self.tell(service, live);
                         continue;
-                    }
-                },
+                    };
+                    piece
+                }
             };
             let Some(piece) = piece else { break };
             append(&mut self.all, &piece);

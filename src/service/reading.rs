@@ -194,9 +194,8 @@ impl Service {
         ending: &Final,
         payload: Option<Vec<u8>>,
     ) -> NewMessage {
-        let error = match &ending.result {
-            Ok(_) => return message(to.result.clone(), payload.unwrap_or_default(), to.retain),
-            Err(error) => error,
+        let Err(error) = &ending.result else {
+            return message(to.result.clone(), payload.unwrap_or_default(), to.retain);
         };
         let payload = payload.unwrap_or_else(|| {
             let id = Some(&live.key().id);

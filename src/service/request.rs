@@ -276,7 +276,7 @@ mod tests {
     use super::*;
 
     fn envelope() -> Envelope {
-        let defaults = Defaults { answer_tokens: 99, temperature: 0.7, deadline: Duration::from_secs(60) };
+        let defaults = Defaults { answer_tokens: 99, temperature: 0.7, deadline: Duration::from_mins(1) };
         Envelope {
             client: ClientId::new("uid-0").unwrap(),
             own: Own::default(),

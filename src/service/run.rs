@@ -110,17 +110,17 @@ impl Service {
         live.progress.send_replace(Progress::Running);
         self.tell(live, News::Running);
         let frame = prepared.frame(&live.request, s.clock.wall());
-        let (job, run) = self.job(live, prepared, frame);
+        let (job, run) = Self::job(live, prepared, frame);
         Some((job, run))
     }
 
-    fn job(&self, live: &Arc<Live>, prepared: Prepared, frame: Frame) -> (Job, Run) {
+    fn job(live: &Arc<Live>, prepared: Prepared, frame: Frame) -> (Job, Run) {
         let (done, done_receiver) = oneshot::channel();
         // Pieces that nobody will ask for again go straight to their caller.
         let straight = matches!(live.keeping, Keeping::Passing);
         let (deltas, pieces) = if straight {
             (lock(&live.deltas).take(), None)
-        } else if lock(&live.deltas).is_some() || self.wants_news(live) {
+        } else if lock(&live.deltas).is_some() || wants_news(live) {
             let (sender, receiver) = mpsc::channel(limits::DELTAS_IN_FLIGHT_MAX);
             (Some(sender), Some(receiver))
         } else {
@@ -130,10 +130,6 @@ impl Service {
         options.tokens_max = prepared.answer_tokens;
         let job = Job { prompt: prepared.prompt, options, cancel: live.cancel.clone(), deltas, done };
         (job, Run { frame, done: done_receiver, pieces })
-    }
-
-    fn wants_news(&self, live: &Live) -> bool {
-        live.request.own.deltas == Some(true) && matches!(live.keeping, Keeping::Durable(Reply::Topic(_)))
     }
 
     /// Sees a running request to its end.
@@ -205,6 +201,10 @@ impl Service {
             tokio::time::sleep(left.min(limits::EXPIRY_SWEEP)).await;
         }
     }
+}
+
+fn wants_news(live: &Live) -> bool {
+    live.request.own.deltas == Some(true) && matches!(live.keeping, Keeping::Durable(Reply::Topic(_)))
 }
 
 /// The one error for all that come too late.

@@ -122,7 +122,7 @@ mod tests {
     use crate::domain::{ClientId, ErrorKind};
 
     const DEFAULTS: Defaults =
-        Defaults { answer_tokens: 9, temperature: 0.5, deadline: std::time::Duration::from_secs(60) };
+        Defaults { answer_tokens: 9, temperature: 0.5, deadline: std::time::Duration::from_mins(1) };
 
     fn request() -> Request {
         let body =

@@ -10,21 +10,22 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     broker::Broker,
-    parts, signals,
-    signals::StopSignals,
+    parts,
+    signals::{self, StopSignals},
     systemd::{notify, report},
     upkeep,
 };
 use crate::{
     config::Config,
     domain::{Clock, SystemClock, limits},
-    engine::{Engine, EngineOptions, EngineState, EngineStats},
+    engine::{Command, Engine, EngineOptions, EngineState, EngineStats},
     host,
     observe::Metrics,
     service::{
         Notice, Parts, Service,
         status::{BrokerState, Identity},
     },
+    store::Store,
     task::Tasks,
     transport::{
         http::{self, App, Listener, Token},
@@ -54,7 +55,7 @@ pub fn run(config: &Config, tasks: Tasks, with_broker: bool) -> Result<(), Start
 }
 
 async fn serve(config: &Config, tasks: Tasks, with_broker: bool) -> Result<(), StartError> {
-    let mut stop_signals = StopSignals::new()?;
+    let mut signals = StopSignals::new()?;
     std::fs::create_dir_all(&config.store.path).map_err(|e| {
         StartError::Configuration(format!("`store.path` {} cannot be made: {e}", config.store.path.display()))
     })?;
@@ -62,102 +63,132 @@ async fn serve(config: &Config, tasks: Tasks, with_broker: bool) -> Result<(), S
         config.http.token_file.as_deref().map(Token::read).transpose().map_err(StartError::Configuration)?;
     let listeners = bind(config).await?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
-    let node = host::node_name(&config.node.id);
     // Before the engine: what was accepted is taken up before anything new is.
     let store = parts::open_store(config, &clock)?;
-    let url = config.mqtt.url.clone();
-    let broker = match &url {
+    let broker = match &config.mqtt.url {
         Some(url) if with_broker => Some(Broker::start(&config.store.path, url).await?),
         _ => None,
     };
-
-    let (engine, state, stats) = start_engine(config, &clock)?;
-    let (service, backstage) = Service::new(Parts {
-        engine: state.clone(),
-        stats: Arc::clone(&stats),
-        store: store.clone(),
-        clients: parts::clients(config),
-        tasks,
-        bounds: parts::bounds(config),
-        defaults: parts::defaults(config),
-        metrics: Arc::new(Metrics::default()),
-        clock: Arc::clone(&clock),
-    });
-    let keeper = tokio::spawn(service.clone().keep(backstage.orders));
-    let taken_up = service.recover().await.map_err(|e| StartError::Unavailable(e.to_string()))?;
-    if taken_up > 0 {
-        tracing::info!(requests = taken_up, "taking up what was accepted before");
-    }
-    let mut helpers = vec![
-        keeper,
-        tokio::spawn(service.clone().watch_deadlines()),
-        tokio::spawn(service.clone().release_readings()),
-        tokio::spawn(upkeep::prune(store.clone())),
-        tokio::spawn(report(state)),
-    ];
-    let dispatch = engine.as_ref().map(|e| tokio::spawn(service.clone().dispatch(e.commands.clone())));
-
-    let identity = Identity {
-        node: node.clone(),
-        boot_id: clock.stamp().boot_id.into(),
-        started: clock.boot(),
-        stats,
-        clock: Arc::clone(&clock),
-        broker: None,
-    };
-    let stop = CancellationToken::new();
-    let (identity, mqtt) = match url {
-        None => {
-            helpers.push(tokio::spawn(swallow(backstage.notices)));
-            (identity, None)
-        }
-        Some(url) => {
-            let (identity, client) = mqtt_client(config, &url, &service, identity, backstage.notices)?;
-            let renew = client.renew();
-            (identity, Some((tokio::spawn(client.run(stop.clone())), renew)))
-        }
-    };
+    let works = Works::begin(config, tasks, store, clock).await?;
     let servers = TaskTracker::new();
-    let app = http::routes(App { service: service.clone(), identity, token });
+    let app = http::routes(App { service: works.service.clone(), identity: works.identity.clone(), token });
     for listener in listeners {
-        servers.spawn(http::serve(listener, app.clone(), stop.clone()));
+        servers.spawn(http::serve(listener, app.clone(), works.stop.clone()));
     }
     servers.close();
     notify(&[sd_notify::NotifyState::Ready]);
 
-    let renew = mqtt.as_ref().map(|(_, renew)| renew);
     let ended = tokio::select! {
-        () = wait(&mut stop_signals, engine.as_ref(), renew) => Ok(()),
-        reason = upkeep::broken(&store) => Err(StartError::Unavailable(format!(
+        () = signals::wait_for_stop(&mut signals, || works.reload()) => Ok(()),
+        reason = upkeep::broken(&works.store) => Err(StartError::Unavailable(format!(
             "the store can no longer be trusted ({reason}); the next start looks at it and moves it aside if it must"
         ))),
     };
-    tracing::info!(grace_s = config.service.stop_grace_s, in_flight = service.in_flight(), "stopping");
-    notify(&[sd_notify::NotifyState::Stopping]);
     let grace =
         if ended.is_ok() { Duration::from_secs(config.service.stop_grace_s as u64) } else { Duration::ZERO };
+    tracing::info!(grace_s = grace.as_secs(), in_flight = works.service.in_flight(), "stopping");
+    notify(&[sd_notify::NotifyState::Stopping]);
     tokio::select! {
-        () = service.drain(grace) => {}
+        () = works.service.drain(grace) => {}
         // A second signal is impatience: no grace.
-        () = stop_signals.recv() => service.drain(Duration::ZERO).await,
+        () = signals.recv() => works.service.drain(Duration::ZERO).await,
     }
-    stop.cancel();
+    works.stop.cancel();
     servers.wait().await;
-    if let Some((client, _)) = mqtt {
-        let _ = tokio::time::timeout(limits::MQTT_CLOSE_TIMEOUT * 2, client).await;
-    }
-    for helper in helpers {
-        helper.abort();
-    }
-    if let (Some(engine), Some(dispatch)) = (engine, dispatch) {
-        join_engine(engine, &dispatch).await;
-    }
-    if let Err(error) = store.close().await {
-        tracing::warn!(%error, "the store was not closed in good order; nothing is lost by that");
-    }
+    works.end().await;
     drop(broker);
     tracing::info!("stopped");
     ended
+}
+
+/// Everything that runs behind the sockets.
+struct Works {
+    service: Service,
+    store: Store,
+    identity: Identity,
+    engine: Option<Engine>,
+    dispatch: Option<JoinHandle<()>>,
+    mqtt: Option<(JoinHandle<()>, Renew)>,
+    /// Tasks that end with the daemon and have nothing to finish.
+    helpers: Vec<JoinHandle<()>>,
+    stop: CancellationToken,
+}
+
+impl Works {
+    async fn begin(
+        config: &Config,
+        tasks: Tasks,
+        store: Store,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, StartError> {
+        let (engine, state, stats) = start_engine(config, &clock)?;
+        let (service, backstage) = Service::new(Parts {
+            engine: state.clone(),
+            stats: Arc::clone(&stats),
+            store: store.clone(),
+            clients: parts::clients(config),
+            tasks,
+            bounds: parts::bounds(config),
+            defaults: parts::defaults(config),
+            metrics: Arc::new(Metrics::default()),
+            clock: Arc::clone(&clock),
+        });
+        let mut helpers = vec![tokio::spawn(service.clone().keep(backstage.orders))];
+        let taken_up = service.recover().await.map_err(|e| StartError::Unavailable(e.to_string()))?;
+        if taken_up > 0 {
+            tracing::info!(requests = taken_up, "taking up what was accepted before");
+        }
+        helpers.extend([
+            tokio::spawn(service.clone().watch_deadlines()),
+            tokio::spawn(service.clone().release_readings()),
+            tokio::spawn(upkeep::prune(store.clone())),
+            tokio::spawn(report(state)),
+        ]);
+        let dispatch = engine.as_ref().map(|e| tokio::spawn(service.clone().dispatch(e.commands.clone())));
+        let mut identity = Identity {
+            node: host::node_name(&config.node.id),
+            boot_id: clock.stamp().boot_id.into(),
+            started: clock.boot(),
+            stats,
+            clock,
+            broker: None,
+        };
+        let stop = CancellationToken::new();
+        let mut mqtt = None;
+        if let Some(url) = &config.mqtt.url {
+            let client = mqtt_client(config, url, &service, &mut identity, backstage.notices)?;
+            let renew = client.renew();
+            mqtt = Some((tokio::spawn(client.run(stop.clone())), renew));
+        } else {
+            helpers.push(tokio::spawn(swallow(backstage.notices)));
+        }
+        Ok(Self { service, store, identity, engine, dispatch, mqtt, helpers, stop })
+    }
+
+    /// Tries again what may go better now: the model, the broker's certificates and passwords.
+    fn reload(&self) {
+        // A full channel means that the engine is at work and has nothing to load.
+        let asked = self.engine.as_ref().is_some_and(|e| e.commands.try_send(Command::Reload).is_ok());
+        tracing::info!(asked, "SIGHUP: loading the model again if it is not loaded");
+        if let Some((_, renew)) = &self.mqtt {
+            renew.now();
+        }
+    }
+
+    async fn end(self) {
+        if let Some((client, _)) = self.mqtt {
+            let _ = tokio::time::timeout(limits::MQTT_CLOSE_TIMEOUT * 2, client).await;
+        }
+        for helper in self.helpers {
+            helper.abort();
+        }
+        if let (Some(engine), Some(dispatch)) = (self.engine, self.dispatch) {
+            join_engine(engine, &dispatch).await;
+        }
+        if let Err(error) = self.store.close().await {
+            tracing::warn!(%error, "the store was not closed in good order; nothing is lost by that");
+        }
+    }
 }
 
 /// Without a broker nobody hears the news of requests.
@@ -165,27 +196,15 @@ async fn swallow(mut notices: mpsc::Receiver<Notice>) {
     while notices.recv().await.is_some() {}
 }
 
-async fn wait(signals: &mut StopSignals, engine: Option<&Engine>, renew: Option<&Renew>) {
-    signals::wait_for_stop(signals, || {
-        // A full channel means that the engine is at work and has nothing to load.
-        let asked = engine.is_some_and(|e| e.commands.try_send(crate::engine::Command::Reload).is_ok());
-        tracing::info!(asked, "SIGHUP: loading the model again if it is not loaded");
-        if let Some(renew) = renew {
-            renew.now();
-        }
-    })
-    .await;
-}
-
 fn mqtt_client(
     config: &Config,
     url: &str,
     service: &Service,
-    identity: Identity,
+    identity: &mut Identity,
     notices: mpsc::Receiver<Notice>,
-) -> Result<(Identity, Client<MqttConnector>), StartError> {
+) -> Result<Client<MqttConnector>, StartError> {
     let (state, receiver) = watch::channel(BrokerState::new(url, identity.clock.boot()));
-    let identity = Identity { broker: Some(receiver), ..identity };
+    identity.broker = Some(receiver);
     let connector = MqttConnector::new(parts::link_options(config, url, &identity.node)?);
     let setup = Setup {
         service: service.clone(),
@@ -195,7 +214,7 @@ fn mqtt_client(
         lane: config.mqtt.lane,
         state,
     };
-    Ok((identity, Client::new(connector, setup)))
+    Ok(Client::new(connector, setup))
 }
 
 async fn bind(config: &Config) -> Result<Vec<Listener>, StartError> {

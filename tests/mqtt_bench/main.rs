@@ -4,6 +4,9 @@
 //! The same round trip against a client that merely echoes, in the same run, is what the
 //! figures are held against.
 
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "figures are what it is for")]
+#![allow(clippy::disallowed_methods, reason = "a benchmark has the clock that benchmarks have")]
+
 #[path = "../sim/board.rs"]
 mod board;
 #[path = "../support/broker.rs"]
@@ -100,7 +103,7 @@ async fn serve(broker: &Broker, store: Store, clock: Arc<dyn Clock>) -> Service 
         clients: Clients::default(),
         tasks: Tasks::default(),
         bounds: Bounds { entries: 4096, per_client: 4096, bytes: limits::QUEUED_BYTES_MAX },
-        defaults: Defaults { answer_tokens: 8, temperature: 0.0, deadline: Duration::from_secs(600) },
+        defaults: Defaults { answer_tokens: 8, temperature: 0.0, deadline: Duration::from_mins(10) },
         metrics: Arc::new(Metrics::default()),
         clock: Arc::clone(&clock),
     });

@@ -206,7 +206,7 @@ mod tests {
 
     fn read(message: &Incoming) -> Letter {
         let topics = Topics::new("outpost/v1", "n", &[], Vec::new());
-        let defaults = Defaults { answer_tokens: 9, temperature: 0.0, deadline: Duration::from_secs(60) };
+        let defaults = Defaults { answer_tokens: 9, temperature: 0.0, deadline: Duration::from_mins(1) };
         Reader { topics: &topics, lane: Lane::Normal, defaults }.read(&key(), message)
     }
 

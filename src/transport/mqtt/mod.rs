@@ -17,7 +17,7 @@
 //! | `intake` | what becomes of a message |
 //! | `outbox` | which finals are under way on one connection; pure |
 //! | `report` | availability, status, info, metrics, alerts |
-//! | `session`, `client` | one connection at work; all of them, with the waits between |
+//! | `session`, `sending`, `client` | one connection at work; all of them, with the waits between |
 //! | `link` | the only folder that names the client library |
 
 mod backoff;
@@ -32,6 +32,7 @@ mod packet;
 mod port;
 mod reason;
 mod report;
+mod sending;
 mod session;
 mod stream;
 mod topics;

@@ -14,9 +14,9 @@ use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Ack, AckReason, Connected, Event, Incoming, Link, Lost, Outgoing, Qos, Receipt, Unsent, codec,
+    Ack, AckReason, Connected, Event, Incoming, Link, Lost, Outgoing, Receipt,
     intake::{Handled, Intake},
-    outbox::{Fate, Outbox, fate_of, fate_unsent},
+    outbox::{Fate, Outbox, fate_of},
     report::Reports,
 };
 use crate::{
@@ -36,41 +36,41 @@ pub(super) enum End {
 }
 
 /// What was sent under a token.
-enum Sent {
+pub(super) enum Sent {
     /// A row of the outbox.
     Row,
     /// The final of a message that is acknowledged after it.
-    Direct(Outgoing, Owed),
+    Direct(Box<(Outgoing, Owed)>),
     /// A report or an event: nobody waits for it.
     Free,
 }
 
 /// The PUBACK of a message, once its final is with the broker.
-struct Owed {
-    topic: String,
-    receipt: Receipt,
-    reason: AckReason,
+pub(super) struct Owed {
+    pub(super) topic: String,
+    pub(super) receipt: Receipt,
+    pub(super) reason: AckReason,
 }
 
 /// One connection and what is under way on it.
 pub(super) struct Session<'a, L> {
-    link: L,
-    intake: &'a Arc<Intake>,
-    reports: &'a mut Reports,
-    notices: &'a mut mpsc::Receiver<Notice>,
-    outbox: Outbox,
-    tokens: HashMap<u64, Sent>,
-    next_token: u64,
+    pub(super) link: L,
+    pub(super) intake: &'a Arc<Intake>,
+    pub(super) reports: &'a mut Reports,
+    pub(super) notices: &'a mut mpsc::Receiver<Notice>,
+    pub(super) outbox: Outbox,
+    pub(super) tokens: HashMap<u64, Sent>,
+    pub(super) next_token: u64,
     /// Finals of refused or repeated requests, before their PUBACK; as many as unacknowledged messages at most.
-    direct: Vec<(Outgoing, Owed)>,
-    handling: FuturesUnordered<BoxFuture<'static, (String, Handled)>>,
+    pub(super) direct: Vec<(Outgoing, Owed)>,
+    pub(super) handling: FuturesUnordered<BoxFuture<'static, (String, Handled)>>,
     /// Messages that wait for the one before them on the same topic: a request that comes twice
     /// is not refused and accepted at once, and readings keep their order.
-    behind: HashMap<String, VecDeque<Incoming>>,
-    reading: Option<BoxFuture<'static, Result<Vec<Message>>>>,
-    writing: FuturesUnordered<BoxFuture<'static, Result<()>>>,
+    pub(super) behind: HashMap<String, VecDeque<Incoming>>,
+    pub(super) reading: Option<BoxFuture<'static, Result<Vec<Message>>>>,
+    pub(super) writing: FuturesUnordered<BoxFuture<'static, Result<()>>>,
     /// When a row that the broker would not take now is tried again.
-    retry: Option<Instant>,
+    pub(super) retry: Option<Instant>,
 }
 
 impl<'a, L: Link> Session<'a, L> {
@@ -174,143 +174,6 @@ impl<'a, L: Link> Session<'a, L> {
         }
     }
 
-    /// Uses the window: first finals that a PUBACK waits for, then the outbox.
-    fn fill(&mut self) {
-        if self.retry.is_some() {
-            return;
-        }
-        while self.link.window() > 0 {
-            let Some((message, owed)) = self.direct.pop() else { break };
-            if !self.send_direct(message, owed) {
-                return;
-            }
-        }
-        while self.link.window() > 0 && self.direct.is_empty() {
-            let Some(row) = self.outbox.next() else { break };
-            if !self.send_row(row) {
-                return;
-            }
-        }
-        if let (None, Some(after)) = (&self.reading, self.outbox.wants()) {
-            let store = self.intake.service.store().clone();
-            self.reading =
-                Some(Box::pin(async move { store.undelivered(after, limits::OUTBOX_PORTION).await }));
-        }
-    }
-
-    fn token(&mut self, sent: Sent) -> u64 {
-        self.next_token += 1;
-        self.tokens.insert(self.next_token, sent);
-        self.next_token
-    }
-
-    /// False when nothing more can be sent now.
-    fn send_direct(&mut self, message: Outgoing, owed: Owed) -> bool {
-        self.next_token += 1;
-        match self.link.publish(self.next_token, message.clone()) {
-            Ok(()) => {
-                self.tokens.insert(self.next_token, Sent::Direct(message, owed));
-            }
-            Err(Unsent::Full) => {
-                self.direct.push((message, owed));
-                return false;
-            }
-            // The connection is over: the broker sends the request again.
-            Err(Unsent::Ended) => return false,
-            Err(unsent) => {
-                tracing::error!(%unsent, topic = message.topic, "a final cannot be sent");
-                self.done(&owed.topic, owed.receipt, owed.reason);
-            }
-        }
-        true
-    }
-
-    /// False when nothing more can be sent now.
-    fn send_row(&mut self, row: Message) -> bool {
-        let mut unsent = match self.publish_row(&row, codec::of_outbox(&row)) {
-            Ok(()) => return true,
-            Err(unsent) => unsent,
-        };
-        if let Unsent::TooLarge { bytes, max } = unsent {
-            self.reports
-                .outbox_alert(format!("a final of {bytes} bytes was replaced: the broker takes {max}"));
-            match self.publish_row(&row, codec::too_large_for_broker(&row, bytes, max)) {
-                Ok(()) => return true,
-                Err(even_so) => unsent = even_so,
-            }
-        }
-        match fate_unsent(&unsent) {
-            Fate::Later => {
-                self.outbox.put_back(row);
-                return false;
-            }
-            Fate::Hopeless => {
-                tracing::error!(topic = row.topic, %unsent, "a final can never be sent and is given up");
-                self.reports.outbox_alert(format!("a final for `{}` was given up: {unsent}", row.topic));
-                self.delivered(row.seq);
-            }
-            Fate::Parked(why) => self.park(row.seq, &why),
-            Fate::Delivered => {}
-        }
-        true
-    }
-
-    fn publish_row(&mut self, row: &Message, message: Outgoing) -> Result<(), Unsent> {
-        self.next_token += 1;
-        let sent = match self.link.publish(self.next_token, message.clone()) {
-            // A broker without retained messages still delivers to those who listen now.
-            Err(Unsent::NoRetain) => {
-                self.link.publish(self.next_token, Outgoing { retain: false, ..message })
-            }
-            sent => sent,
-        };
-        sent.map(|()| {
-            self.tokens.insert(self.next_token, Sent::Row);
-            self.outbox.sent(self.next_token, row.seq);
-        })
-    }
-
-    fn park(&mut self, row: u64, why: &str) {
-        tracing::error!(
-            row,
-            why,
-            "the broker does not take a final; it stays in the outbox until the next connection"
-        );
-        self.reports.outbox_alert(format!("the broker does not take a final: {why}"));
-        self.outbox.park(row);
-    }
-
-    fn delivered(&mut self, row: u64) {
-        let store = self.intake.service.store().clone();
-        self.writing.push(Box::pin(async move { store.delivered(row).await }));
-    }
-
-    /// For reports and events: dropped when there is no room.
-    fn send_free(&mut self, message: Outgoing) {
-        let free = if message.qos == Qos::AtLeastOnce { self.link.window() > 1 } else { true };
-        if free {
-            let token = self.token(Sent::Free);
-            let retained = message.retain;
-            match self.link.publish(token, message) {
-                Ok(()) => return,
-                Err(unsent) => tracing::debug!(%unsent, retained, "a report was not sent"),
-            }
-            self.tokens.remove(&token);
-        }
-        self.reports.missed();
-    }
-
-    fn tell(&mut self, notice: &Notice) {
-        let news = codec::news(self.intake.topics(), &notice.key, &notice.reply.properties, &notice.news);
-        // Finals have the right of way: half of the window is theirs.
-        if news.qos == Qos::AtMostOnce || self.link.window() > 2 {
-            let token = self.token(Sent::Free);
-            if self.link.publish(token, news).is_err() {
-                self.tokens.remove(&token);
-            }
-        }
-    }
-
     fn heard(&mut self, event: Event) {
         match event {
             Event::Message(message) => self.message(message),
@@ -328,12 +191,11 @@ impl<'a, L: Link> Session<'a, L> {
 
     fn message(&mut self, message: Incoming) {
         // As many as the broker may send before we acknowledge one: that bounds both.
-        match self.behind.get_mut(&message.topic) {
-            Some(behind) => behind.push_back(message),
-            None => {
-                self.behind.insert(message.topic.clone(), VecDeque::new());
-                self.handle(message);
-            }
+        if let Some(behind) = self.behind.get_mut(&message.topic) {
+            behind.push_back(message);
+        } else {
+            self.behind.insert(message.topic.clone(), VecDeque::new());
+            self.handle(message);
         }
     }
 
@@ -359,7 +221,7 @@ impl<'a, L: Link> Session<'a, L> {
     }
 
     /// A message is dealt with: its PUBACK goes out, and the next on its topic has its turn.
-    fn done(&mut self, topic: &str, receipt: Receipt, reason: AckReason) {
+    pub(super) fn done(&mut self, topic: &str, receipt: Receipt, reason: AckReason) {
         self.link.acknowledge(receipt, reason);
         let next = self.behind.get_mut(topic).and_then(VecDeque::pop_front);
         match next {
@@ -380,24 +242,28 @@ impl<'a, L: Link> Session<'a, L> {
                     Fate::Hopeless => {}
                 }
             }
-            Some(Sent::Direct(message, owed)) => match fate_of(outcome) {
-                Fate::Later => {
-                    self.direct.push((message, owed));
-                    self.pause();
-                }
-                Fate::Parked(why) => {
-                    tracing::error!(
-                        topic = message.topic,
-                        why,
-                        "the broker does not take the final of a refused request"
-                    );
-                    self.reports.outbox_alert(format!("the broker does not take a final: {why}"));
-                    self.done(&owed.topic, owed.receipt, owed.reason);
-                }
-                Fate::Delivered | Fate::Hopeless => self.done(&owed.topic, owed.receipt, owed.reason),
-            },
+            Some(Sent::Direct(direct)) => self.direct_acked(*direct, fate_of(outcome)),
             Some(Sent::Free) | None => {}
         }
+    }
+
+    fn direct_acked(&mut self, (message, owed): (Outgoing, Owed), fate: Fate) {
+        match fate {
+            Fate::Later => {
+                self.direct.push((message, owed));
+                return self.pause();
+            }
+            Fate::Parked(why) => {
+                tracing::error!(
+                    topic = message.topic,
+                    why,
+                    "the broker does not take the final of a refused request"
+                );
+                self.reports.outbox_alert(format!("the broker does not take a final: {why}"));
+            }
+            Fate::Delivered | Fate::Hopeless => {}
+        }
+        self.done(&owed.topic, owed.receipt, owed.reason);
     }
 
     /// The broker is out of breath: nothing goes to it for a while.

@@ -1,0 +1,147 @@
+//! A session's way out: which message is sent when, and what is done with one that cannot be.
+
+use super::{
+    Link, Outgoing, Qos, Unsent, codec,
+    outbox::{Fate, fate_unsent},
+    session::{Owed, Sent, Session},
+};
+use crate::{domain::limits, service::Notice, store::Message};
+
+impl<L: Link> Session<'_, L> {
+    /// Uses the window: first finals that a PUBACK waits for, then the outbox.
+    pub(super) fn fill(&mut self) {
+        if self.retry.is_some() {
+            return;
+        }
+        while self.link.window() > 0 {
+            let Some((message, owed)) = self.direct.pop() else { break };
+            if !self.send_direct(message, owed) {
+                return;
+            }
+        }
+        while self.link.window() > 0 && self.direct.is_empty() {
+            let Some(row) = self.outbox.next() else { break };
+            if !self.send_row(row) {
+                return;
+            }
+        }
+        if let (None, Some(after)) = (&self.reading, self.outbox.wants()) {
+            let store = self.intake.service.store().clone();
+            self.reading =
+                Some(Box::pin(async move { store.undelivered(after, limits::OUTBOX_PORTION).await }));
+        }
+    }
+
+    fn token(&mut self, sent: Sent) -> u64 {
+        self.next_token += 1;
+        self.tokens.insert(self.next_token, sent);
+        self.next_token
+    }
+
+    /// False when nothing more can be sent now.
+    fn send_direct(&mut self, message: Outgoing, owed: Owed) -> bool {
+        self.next_token += 1;
+        match self.link.publish(self.next_token, message.clone()) {
+            Ok(()) => {
+                self.tokens.insert(self.next_token, Sent::Direct(Box::new((message, owed))));
+            }
+            Err(Unsent::Full) => {
+                self.direct.push((message, owed));
+                return false;
+            }
+            // The connection is over: the broker sends the request again.
+            Err(Unsent::Ended) => return false,
+            Err(unsent) => {
+                tracing::error!(%unsent, topic = message.topic, "a final cannot be sent");
+                self.done(&owed.topic, owed.receipt, owed.reason);
+            }
+        }
+        true
+    }
+
+    /// False when nothing more can be sent now.
+    fn send_row(&mut self, row: Message) -> bool {
+        let mut unsent = match self.publish_row(&row, codec::of_outbox(&row)) {
+            Ok(()) => return true,
+            Err(unsent) => unsent,
+        };
+        if let Unsent::TooLarge { bytes, max } = unsent {
+            self.reports
+                .outbox_alert(format!("a final of {bytes} bytes was replaced: the broker takes {max}"));
+            match self.publish_row(&row, codec::too_large_for_broker(&row, bytes, max)) {
+                Ok(()) => return true,
+                Err(even_so) => unsent = even_so,
+            }
+        }
+        match fate_unsent(&unsent) {
+            Fate::Later => {
+                self.outbox.put_back(row);
+                return false;
+            }
+            Fate::Hopeless => {
+                tracing::error!(topic = row.topic, %unsent, "a final can never be sent and is given up");
+                self.reports.outbox_alert(format!("a final for `{}` was given up: {unsent}", row.topic));
+                self.delivered(row.seq);
+            }
+            Fate::Parked(why) => self.park(row.seq, &why),
+            Fate::Delivered => {}
+        }
+        true
+    }
+
+    fn publish_row(&mut self, row: &Message, message: Outgoing) -> Result<(), Unsent> {
+        self.next_token += 1;
+        let sent = match self.link.publish(self.next_token, message.clone()) {
+            // A broker without retained messages still delivers to those who listen now.
+            Err(Unsent::NoRetain) => {
+                self.link.publish(self.next_token, Outgoing { retain: false, ..message })
+            }
+            sent => sent,
+        };
+        sent.map(|()| {
+            self.tokens.insert(self.next_token, Sent::Row);
+            self.outbox.sent(self.next_token, row.seq);
+        })
+    }
+
+    pub(super) fn park(&mut self, row: u64, why: &str) {
+        tracing::error!(
+            row,
+            why,
+            "the broker does not take a final; it stays in the outbox until the next connection"
+        );
+        self.reports.outbox_alert(format!("the broker does not take a final: {why}"));
+        self.outbox.park(row);
+    }
+
+    pub(super) fn delivered(&mut self, row: u64) {
+        let store = self.intake.service.store().clone();
+        self.writing.push(Box::pin(async move { store.delivered(row).await }));
+    }
+
+    /// For reports and events: dropped when there is no room.
+    pub(super) fn send_free(&mut self, message: Outgoing) {
+        let free = if message.qos == Qos::AtLeastOnce { self.link.window() > 1 } else { true };
+        if free {
+            let token = self.token(Sent::Free);
+            let retained = message.retain;
+            match self.link.publish(token, message) {
+                Ok(()) => return,
+                Err(unsent) => tracing::debug!(%unsent, retained, "a report was not sent"),
+            }
+            self.tokens.remove(&token);
+        }
+        self.reports.missed();
+    }
+
+    pub(super) fn tell(&mut self, notice: &Notice) {
+        let news = codec::news(self.intake.topics(), &notice.key, &notice.reply.properties, &notice.news);
+        // Finals have the right of way: half of the window is theirs.
+        if news.qos == Qos::AtMostOnce || self.link.window() > 2 {
+            let token = self.token(Sent::Free);
+            if self.link.publish(token, news).is_err() {
+                self.tokens.remove(&token);
+            }
+        }
+    }
+}
