@@ -23,7 +23,7 @@
 //! | [`scheduler`] | the fair queue | domain |
 //! | [`observe`] | log and metrics | domain |
 //! | [`service`] | the door and the life of a request | all above but config |
-//! | [`transport`] | HTTP | domain, engine, service |
+//! | [`transport`] | HTTP, MQTT | domain, engine, service |
 //! | [`supervise`] | start order, signals, end | all above |
 //! | [`cli`] | one file per sub-command | all above |
 //!

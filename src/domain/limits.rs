@@ -63,6 +63,39 @@ pub const CLIENT_PATIENCE: Duration = Duration::from_mins(10);
 /// Head of a request, bytes. Beyond: 431, closed.
 pub const HEAD_BYTES_MAX: usize = 16 * KIB;
 
+/// Messages that the broker may have sent and we have not acknowledged. Beyond: it waits.
+pub const MQTT_RECEIVE_MAXIMUM: u16 = 16;
+/// `QoS` 1 messages under way to the broker, if it does not ask for fewer. Beyond: they stay where
+/// they are stored.
+pub const MQTT_SEND_WINDOW_MAX: u16 = 16;
+/// `QoS` 0 messages that wait for the socket. Beyond: dropped.
+pub const MQTT_UNRELIABLE_WAITING_MAX: usize = 16;
+/// Messages from the broker that wait to be looked at. Beyond: the connection is not read.
+pub const MQTT_EVENTS_WAITING_MAX: usize = 32;
+/// Packet from the broker, bytes. A body between its own limit and this one is answered with
+/// `too_large`; beyond, the broker keeps the message from us, and nobody answers.
+pub const MQTT_PACKET_BYTES_MAX: u32 = 2 * REQUEST_BODY_BYTES_MAX as u32;
+/// Any packet of MQTT, bytes: the header, and what its length can count (MQTT 5, 2.1.4).
+pub const MQTT_PROTOCOL_PACKET_BYTES_MAX: u32 = 5 + 268_435_455;
+/// Silence after which the broker is asked whether it lives.
+pub const MQTT_KEEP_ALIVE: Duration = Duration::from_secs(30);
+/// For address, TCP, TLS and CONNACK together. Beyond: the attempt has failed.
+pub const MQTT_CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+/// The broker keeps our session that long without us. Beyond: we subscribe anew.
+pub const MQTT_SESSION_EXPIRY: Duration = Duration::from_hours(24);
+/// Connections in a row that were cut before their first keep-alive. From then on the log says
+/// what that often means.
+pub const MQTT_SHORT_CONNECTIONS: u32 = 3;
+/// For acknowledgements under way when the connection is closed. Beyond: cut.
+pub const MQTT_CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+/// A certificate, chain or key, bytes. Beyond: refused.
+pub const TLS_FILE_BYTES_MAX: u64 = 1024 * KIB as u64;
+
+/// Port of a broker whose address names none (IANA).
+pub const fn mqtt_port(tls: bool) -> u16 {
+    if tls { 8883 } else { 1883 }
+}
+
 /// Chat template, bytes. Beyond: the package is refused.
 pub const TEMPLATE_BYTES_MAX: usize = 256 * KIB;
 /// Steps that a template may take (minijinja fuel). Beyond: `invalid_request`.

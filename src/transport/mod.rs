@@ -1,3 +1,4 @@
 //! The ways in. A transport translates; it never decides.
 
 pub mod http;
+pub mod mqtt;
