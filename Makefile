@@ -1,5 +1,5 @@
 # make demo    fetch, build, start the daemon, ask it a question
-# make test    everything that can be tested on this machine
+# make test    everything that can be tested on this machine; needs mosquitto and mosquitto-clients
 # make check   the quick gate: format, lints, documentation, architecture, dependencies
 # make bench   what this board does with the demo model; sizes; ratios
 # What is fetched lies in .cache; `make clean-cache` removes it.
