@@ -8,7 +8,7 @@ use crate::{
     scheduler::Bounds,
     service::{ClientRule, Clients, Defaults},
     store::{OnCorruption, Opened, Quotas, Store, StoreOptions},
-    transport::mqtt::{LinkOptions, Password, TlsFiles, Topics},
+    transport::mqtt::{LinkOptions, TlsFiles, Topics},
 };
 
 use super::StartError;
@@ -94,7 +94,7 @@ pub(super) fn link_options(config: &Config, url: &str, node: &str) -> Result<Lin
     let id = m.client_id.clone().unwrap_or_else(|| format!("outpost-{node}"));
     Ok(LinkOptions {
         username: m.username.clone(),
-        password: m.password_file.as_deref().map(Password::read).transpose().map_err(wrong)?,
+        password_file: m.password_file.clone(),
         tls: TlsFiles { ca: m.ca.clone(), cert: m.cert.clone(), key: m.key.clone() },
         keep_alive: Duration::from_secs(m.keep_alive_s as u64),
         session_expiry_s: u32::try_from(m.session_expiry_s).unwrap_or(u32::MAX),

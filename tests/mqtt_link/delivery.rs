@@ -60,6 +60,8 @@ async fn a_message_that_was_not_acknowledged_comes_again() {
     assert_eq!(again.payload, "first");
     // The receipt of the connection before is worth nothing, and does no harm.
     link.acknowledge(first.receipt, AckReason::Accepted);
+    link.publish(9, message("elsewhere", "x")).unwrap();
+    assert_eq!(acked(&mut link).await, (9, Ack::NoSubscribers), "all that was queued before has left");
     drop(link);
 
     let (mut link, _) = connect(&mut us).await;

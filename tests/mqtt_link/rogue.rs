@@ -145,7 +145,7 @@ async fn what_begins_without_connack_is_no_broker() {
             let _ = stream.shutdown().await;
             let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
         };
-        let (_, lost) = in_time("the attempt ends", async { tokio::join!(broker, refused(&mut us)) }).await;
+        let ((), lost) = in_time("the attempt ends", async { tokio::join!(broker, refused(&mut us)) }).await;
         eprintln!("{lost}");
         assert!(lost.reason.contains(why), "{lost}");
     }
@@ -202,7 +202,7 @@ async fn what_was_acknowledged_last_is_known_before_the_loss() {
         drop(link);
         (first, second)
     };
-    let (_, (first, second)) = in_time("it is over", async { tokio::join!(broker, us) }).await;
+    let ((), (first, second)) = in_time("it is over", async { tokio::join!(broker, us) }).await;
     assert_eq!(first, (5, Ack::Delivered));
     assert!(second.reason.contains("0x8B"), "{second}");
 }

@@ -100,7 +100,7 @@ impl Password {
     }
 
     /// Reads it from a file that only its owner and group can read. White space around it is cut.
-    pub fn read(path: &Path) -> Result<Self, String> {
+    pub(super) fn read(path: &Path) -> Result<Self, String> {
         use std::os::unix::fs::PermissionsExt;
         let say = |why: String| format!("`mqtt.password_file` {}: {why}", path.display());
         let meta = std::fs::metadata(path).map_err(|e| say(e.to_string()))?;
@@ -147,6 +147,8 @@ pub struct LinkOptions {
     pub username: Option<String>,
     /// Password, if the broker wants one.
     pub password: Option<Password>,
+    /// File with the password, read again at every connect; goes before `password`.
+    pub password_file: Option<PathBuf>,
     /// Certificates.
     pub tls: TlsFiles,
     /// Silence after which either side asks whether the other still lives; a dead broker is
@@ -172,6 +174,7 @@ impl LinkOptions {
             client_id: client_id.into(),
             username: None,
             password: None,
+            password_file: None,
             tls: TlsFiles::default(),
             keep_alive: limits::MQTT_KEEP_ALIVE,
             receive_maximum: limits::MQTT_RECEIVE_MAXIMUM,

@@ -167,7 +167,8 @@ pub trait Connector: Send {
     type Link: Link;
 
     /// One attempt. Ends within the connect timeout. `receive_maximum`: messages that the broker may
-    /// send before we acknowledge one, 1 to [`limits::MQTT_RECEIVE_MAXIMUM`](crate::domain::limits).
+    /// send before we acknowledge one, 1 to [`limits::MQTT_RECEIVE_MAXIMUM`](crate::domain::limits). The broker publishes `will`, without its
+    /// properties, when the connection ends in any way but [`Link::close`].
     fn connect(
         &mut self,
         will: Outgoing,
@@ -178,7 +179,7 @@ pub trait Connector: Send {
 /// One connection, from its CONNACK to its end. Dropped, it ends without a DISCONNECT, and the
 /// broker publishes the will.
 pub trait Link: Send {
-    /// What happens next. Cancel-safe. After `Lost` there is nothing more.
+    /// What happens next. Cancel-safe. After `Lost` there is nothing more: drop the link.
     ///
     /// The connection lives without it, keep-alive included, until the messages that wait to be
     /// taken here fill their queue.

@@ -11,7 +11,7 @@
 //! - A new client that finds its session at the broker is an error, or, if that is allowed, may
 //!   publish nothing at `QoS` 1, because packet ids could collide. They cannot: what we had under
 //!   way is published anew, under new ids, and `QoS` 2, the one case where the broker
-//!   remembers ids of ours, is never sent. [`EmptySession`] tells it so.
+//!   remembers ids of ours, is never sent. `open::EmptySession` tells it so.
 //! - A packet larger than the broker takes is discovered while it is written, ends the connection
 //!   and would do so for ever. Sizes, and strings that MQTT cannot carry, are checked before.
 //! - Its table of packet ids has 65,535 places unless a limit is set: several megabytes.
@@ -39,7 +39,7 @@ use futures_util::{StreamExt, stream::FuturesUnordered};
 use rumqttc::{
     AsyncClient, ClientError, DisconnectProperties, DisconnectReasonCode, EventLoop, ManualAck, Packet,
     PubAck, PubAckReason, PubRec, PubRecReason, Publish, PublishNoticeError, PublishOptions, PublishResult,
-    QoS, RetainForwardRule, SubAck, SubscribeFilterInput,
+    QoS, RetainForwardRule, SubAck, SubscribeFilterInput, SubscribeNoticeError,
 };
 use tokio::{
     sync::{mpsc, oneshot},
@@ -49,8 +49,8 @@ use tokio_util::task::AbortOnDropHandle;
 
 use self::pump::Pump;
 use super::{
-    Ack, AckReason, BrokerLimits, Connected, Connector, Event, Link, LinkOptions, Lost, Outgoing, Receipt,
-    Subscribed, Unsent,
+    Ack, AckReason, BrokerLimits, Connected, Connector, Event, Link, LinkOptions, Lost, Outgoing, Password,
+    Receipt, Subscribed, Unsent,
     dial::dial,
     reason,
     stream::{self, Loan, Stream},
@@ -103,13 +103,14 @@ impl MqttConnector {
         // copy of every message under way with every packet.
         eventloop.options.clear_session_store();
         eventloop.options.set_keep_alive((connected.limits.keep_alive_s / 2).max(1));
-        Ok(Opened { client, eventloop, connected, returned })
+        Ok(Opened { client, eventloop: Box::new(eventloop), connected, returned })
     }
 }
 
 struct Opened {
     client: AsyncClient,
-    eventloop: EventLoop,
+    /// Boxed: it is many kilobytes.
+    eventloop: Box<EventLoop>,
     connected: Connected,
     returned: oneshot::Receiver<Box<dyn Stream>>,
 }
@@ -119,9 +120,12 @@ impl Connector for MqttConnector {
 
     async fn connect(&mut self, will: Outgoing, receive_maximum: u16) -> Result<(MqttLink, Connected), Lost> {
         self.options.receive_maximum = receive_maximum;
+        if let Some(file) = &self.options.password_file {
+            self.options.password = Some(Password::read(file).map_err(Lost::permanent)?);
+        }
         self.connections += 1;
         let patience = self.options.connect_timeout;
-        let attempt = timeout(patience, self.attempt(will)).await.unwrap_or_else(|_| {
+        let attempt = timeout(patience, Box::pin(self.attempt(will))).await.unwrap_or_else(|_| {
             Err(Lost::passing(format!("{}: no answer within {patience:?}", self.options.url)))
         });
         if attempt.is_err() {
@@ -163,7 +167,7 @@ const QUEUE: usize = limits::MQTT_SEND_WINDOW_MAX as usize
 enum Answer {
     Publish(u64, Result<PublishResult, PublishNoticeError>),
     AtMostOnce,
-    Subscribe(Vec<String>, Option<SubAck>),
+    Subscribe(Vec<String>, Result<SubAck, SubscribeNoticeError>),
 }
 
 /// One connection; see [`Link`].
@@ -197,14 +201,23 @@ impl MqttLink {
                     })) => Ack::NoSubscribers,
                     Ok(PublishResult::Qos1(ack)) => convert::refusal(ack),
                     // The connection ended before the broker answered; `Lost` comes next.
-                    Ok(_) | Err(_) => return None,
+                    Err(PublishNoticeError::Recv) => return None,
+                    other => {
+                        self.lost = Some(Lost::passing(format!("a message was not sent: {other:?}")));
+                        return None;
+                    }
                 };
                 Some(Event::Acked { token, outcome })
             }
-            Answer::Subscribe(filters, suback) => Some(Event::Subscribed(
+            Answer::Subscribe(_, Err(SubscribeNoticeError::Recv)) => None,
+            Answer::Subscribe(_, Err(other)) => {
+                self.lost = Some(Lost::passing(format!("SUBSCRIBE was not sent: {other}")));
+                None
+            }
+            Answer::Subscribe(filters, Ok(suback)) => Some(Event::Subscribed(
                 filters
                     .into_iter()
-                    .zip(suback?.return_codes)
+                    .zip(suback.return_codes)
                     .map(|(filter, code)| Subscribed { filter, granted: convert::granted(code) })
                     .collect(),
             )),
@@ -342,8 +355,7 @@ impl Link for MqttLink {
             Err(_) => return Err(Unsent::Malformed),
         };
         let filters = filters.to_vec();
-        self.answers
-            .push(Box::pin(async move { Answer::Subscribe(filters, notice.wait_async().await.ok()) }));
+        self.answers.push(Box::pin(async move { Answer::Subscribe(filters, notice.wait_async().await) }));
         Ok(())
     }
 

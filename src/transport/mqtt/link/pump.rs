@@ -20,7 +20,7 @@ use crate::{
 
 /// Polls until the connection ends.
 pub(super) struct Pump {
-    pub(super) eventloop: EventLoop,
+    pub(super) eventloop: Box<EventLoop>,
     pub(super) events: mpsc::Sender<Result<Event, Lost>>,
     pub(super) connection: u64,
     /// One and a half keep-alives; zero when the broker wants none.
@@ -50,7 +50,7 @@ impl Pump {
                 Ok(Ok(event)) => event,
                 Ok(Err(ConnectionError::RequestsDone)) => return Ok(()),
                 Ok(Err(error)) => return Err(self.ended(error)),
-                Err(_) => return Err(silent(self.patience)),
+                Err(_) => return Err(silent()),
             };
             // While the broker owes an answer only a packet from it is a sign of life: writing
             // into a socket that nobody reads works for a long time.
@@ -107,8 +107,8 @@ fn broken(options: &LinkOptions, how: &dyn fmt::Display) -> Lost {
     Lost::passing(format!("{}: the broker broke the protocol: {how}", options.url))
 }
 
-fn silent(patience: Duration) -> Lost {
-    Lost::passing(format!("the broker has been silent for {patience:?} although it owes an answer"))
+fn silent() -> Lost {
+    Lost::passing("the broker no longer answers: it has been silent for longer than a keep-alive")
 }
 
 pub(super) fn lost(options: &LinkOptions, error: ConnectionError, connecting: bool) -> Lost {
@@ -117,7 +117,7 @@ pub(super) fn lost(options: &LinkOptions, error: ConnectionError, connecting: bo
         ConnectionError::MqttState(StateError::ServerDisconnect { reason_code, reason_string }) => {
             reason::disconnected(reason_code as u8, reason_string.as_deref())
         }
-        ConnectionError::MqttState(StateError::AwaitPingResp) => silent(options.keep_alive),
+        ConnectionError::MqttState(StateError::AwaitPingResp) => silent(),
         ConnectionError::MqttState(StateError::ConnectionAborted) => {
             reason::io(&options.url, &io::ErrorKind::UnexpectedEof.into(), connecting)
         }
