@@ -19,7 +19,6 @@ use std::path::Path;
 
 pub use layers::{Layered, Origin, Problem};
 pub use list::{Client, List, Task};
-pub use mqtt::Broker;
 pub use schema::{Config, Engine, Http, Key, Log, Model, Mqtt, Node, Runtime, Service, Store};
 pub use setting::{FileMode, LogLevel, Setting};
 pub use words::{OnChange, OnCorruption, OneOrMore, PayloadForm};

@@ -1,65 +1,12 @@
 //! The broker's address, and what of `[mqtt]` does not go together.
 
 use super::Mqtt;
-use crate::domain::{TopicFilter, limits, topic_name_problem};
-
-/// Where the broker is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Broker {
-    /// Whether to speak TLS.
-    pub tls: bool,
-    /// Name or address, an IPv6 address without its brackets.
-    pub host: String,
-    /// TCP port.
-    pub port: u16,
-}
-
-impl Broker {
-    /// Reads `mqtt://host[:port]` or `mqtts://host[:port]`; the error says what is wrong with it.
-    pub fn parse(url: &str) -> Result<Self, String> {
-        let wrong = |why: &str| {
-            Err(format!("is `{}`, {why}; expected such as `mqtts://broker:8883`", without_password(url)))
-        };
-        let Some((scheme, rest)) = url.split_once("://") else { return wrong("which has no `://`") };
-        let (tls, usual_port) = match scheme {
-            "mqtt" => (false, 1883),
-            "mqtts" => (true, 8883),
-            _ => return wrong("which is neither mqtt:// nor mqtts://"),
-        };
-        if rest.contains('@') {
-            return wrong("which names a user; that is for `mqtt.username` and `mqtt.password_file`");
-        }
-        let address = rest.strip_suffix('/').unwrap_or(rest);
-        if address.contains(['/', '?', '#']) || address.contains(char::is_whitespace) {
-            return wrong("which has more than host and port");
-        }
-        let (host, port) = match address.strip_prefix('[').and_then(|v6| v6.split_once(']')) {
-            Some((host, "")) => (host, None),
-            Some((host, port)) => (host, port.strip_prefix(':').or(Some(""))),
-            None => address.rsplit_once(':').map_or((address, None), |(host, port)| (host, Some(port))),
-        };
-        if host.is_empty() || host.contains(['[', ']']) || !address.starts_with('[') && host.contains(':') {
-            return wrong("which has no host");
-        }
-        match port.map_or(Ok(usual_port), str::parse) {
-            Ok(port) if port > 0 => Ok(Self { tls, host: host.into(), port }),
-            _ => wrong("which has no port from 1 to 65535 behind its colon"),
-        }
-    }
-}
-
-/// A password may have got into the address; it is not to get into a log.
-fn without_password(url: &str) -> String {
-    match (url.find("://"), url.rfind('@')) {
-        (Some(start), Some(end)) if start + 3 <= end => format!("{}…{}", &url[..start + 3], &url[end..]),
-        _ => url.to_owned(),
-    }
-}
+use crate::domain::{BrokerUrl, TopicFilter, limits, topic_name_problem};
 
 /// Key of `[mqtt]` and what is wrong with it.
 pub(super) fn problems(mqtt: &Mqtt) -> Vec<(&'static str, String)> {
     let mut wrong = Vec::new();
-    let broker = mqtt.url.as_deref().map(Broker::parse);
+    let broker = mqtt.url.as_deref().map(str::parse::<BrokerUrl>);
     match &broker {
         Some(Err(message)) => wrong.push(("mqtt.url", message.clone())),
         Some(Ok(broker)) if !broker.tls => {
@@ -68,6 +15,11 @@ pub(super) fn problems(mqtt: &Mqtt) -> Vec<(&'static str, String)> {
                     wrong.push((key, "is for TLS, but `mqtt.url` is not mqtts://".into()));
                 }
             }
+        }
+        Some(Ok(_)) if mqtt.ca.is_none() => {
+            let words =
+                "needs `mqtt.ca` for mqtts://: the certificate of the authority that signed the broker's";
+            wrong.push(("mqtt.url", words.into()));
         }
         _ => {}
     }
@@ -81,12 +33,12 @@ pub(super) fn problems(mqtt: &Mqtt) -> Vec<(&'static str, String)> {
         wrong.push(("mqtt.password_file", "needs `mqtt.username`".into()));
     }
     if let Some(id) = mqtt.client_id.as_deref()
-        && (id.len() > limits::MQTT_CLIENT_ID_BYTES_MAX || id.contains(char::is_control))
+        && (id.is_empty() || id.len() > limits::MQTT_CLIENT_ID_BYTES_MAX || id.contains(char::is_control))
     {
         let max = limits::MQTT_CLIENT_ID_BYTES_MAX;
         wrong.push((
             "mqtt.client_id",
-            format!("is not a client id: at most {max} bytes, none a control character"),
+            format!("is not a client id: 1 to {max} bytes, none a control character"),
         ));
     }
     let odd_levels = || mqtt.root.split('/').any(str::is_empty) || mqtt.root.starts_with('$');
@@ -120,43 +72,6 @@ pub(super) fn problems(mqtt: &Mqtt) -> Vec<(&'static str, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_broker_has_a_scheme_a_host_and_a_port() {
-        for (url, tls, host, port) in [
-            ("mqtt://broker", false, "broker", 1883),
-            ("mqtts://broker/", true, "broker", 8883),
-            ("mqtts://10.0.0.5:443", true, "10.0.0.5", 443),
-            ("mqtt://[fe80::1]:1884", false, "fe80::1", 1884),
-            ("mqtt://[::1]", false, "::1", 1883),
-        ] {
-            assert_eq!(Broker::parse(url), Ok(Broker { tls, host: host.into(), port }), "{url}");
-        }
-        for bad in [
-            "broker",
-            "broker:1883",
-            "tcp://broker",
-            "mqtt://",
-            "mqtt://:1883",
-            "mqtt://broker:",
-            "mqtt://broker:0",
-            "mqtt://broker:99999",
-            "mqtt://broker/path",
-            "mqtt://a b",
-            "mqtt://fe80::1",
-            "mqtt://[::1]x",
-            "mqtt://[]",
-        ] {
-            let words = Broker::parse(bad).unwrap_err();
-            assert!(words.ends_with("expected such as `mqtts://broker:8883`"), "{bad}: {words}");
-        }
-    }
-
-    #[test]
-    fn a_password_in_the_address_is_refused_and_not_repeated() {
-        let words = Broker::parse("mqtts://ada:s3cret@broker").unwrap_err();
-        assert!(words.contains("mqtt.password_file") && !words.contains("s3cret"), "{words}");
-    }
 
     #[test]
     fn what_does_not_go_together_is_told_key_by_key() {

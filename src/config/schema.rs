@@ -169,7 +169,7 @@ settings! {
         url: Option<String> = None;
         /// Client id towards the broker, the same at every start. Empty: `outpost-<node>`.
         client_id: Option<String> = None;
-        /// File with the certificates that the broker's may be signed by, PEM. Empty: the public ones.
+        /// File with the certificates that the broker's may be signed by, PEM. Required with mqtts://.
         ca: Option<PathBuf> = None;
         /// File with this node's own certificate, PEM. Empty: none.
         cert: Option<PathBuf> = None;

@@ -5,6 +5,7 @@
 //! [`Deadline`] cannot be compared with wall time, an [`Error`] always carries words that
 //! may be shown to a stranger.
 
+mod broker_url;
 mod clock;
 mod error;
 mod ids;
@@ -16,6 +17,7 @@ mod stamp;
 mod topic;
 mod zone;
 
+pub use broker_url::BrokerUrl;
 pub use clock::{BootTime, Clock, Deadline, SystemClock, UnixSeconds};
 pub use error::{Error, ErrorKind, Result};
 pub use ids::{ClientId, RequestId};

@@ -90,7 +90,7 @@ pub(super) fn topics(config: &Config, node: &str) -> Topics {
 /// How to reach the broker.
 pub(super) fn link_options(config: &Config, url: &str, node: &str) -> Result<LinkOptions, StartError> {
     let m = &config.mqtt;
-    let wrong = StartError::Configuration;
+    let wrong = |why: String| StartError::Configuration(format!("`mqtt.url` {why}"));
     let id = m.client_id.clone().unwrap_or_else(|| format!("outpost-{node}"));
     Ok(LinkOptions {
         username: m.username.clone(),

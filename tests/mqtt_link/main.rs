@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 #![allow(clippy::disallowed_methods, reason = "deadlines of tests are kept by the clock that tests have")]
 #![allow(clippy::print_stderr, reason = "a failed test shows the broker's log")]
+#![allow(clippy::large_futures, reason = "a test has the stack of a test")]
 
 #[path = "../support/broker.rs"]
 mod broker;

@@ -1,4 +1,4 @@
-//! Chance that can be repeated: SplitMix64 (Steele, Lea, Flood 2014, figure 5).
+//! Chance that can be repeated: `SplitMix64` (Steele, Lea, Flood 2014, figure 5).
 
 use std::time::Duration;
 

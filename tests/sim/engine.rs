@@ -34,7 +34,7 @@ pub(crate) async fn engine(
     state.send_replace(EngineState::Ready(Arc::clone(&model)));
     let mut running = JoinSet::new();
     loop {
-        let death = if faulty { dice.millis(1_000, 60_000) } else { Duration::from_secs(86_400) };
+        let death = if faulty { dice.millis(1_000, 60_000) } else { Duration::from_hours(24) };
         tokio::select! {
             biased;
             command = commands.recv(), if running.len() < 4 => match command {

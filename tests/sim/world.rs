@@ -119,7 +119,7 @@ impl Day {
         drop(daemon);
         let daemon = self.start().await;
         let all_answered = async { while clients.join_next().await.is_some() {} };
-        if timeout(Duration::from_secs(3_600), all_answered).await.is_err() {
+        if timeout(Duration::from_hours(1), all_answered).await.is_err() {
             return Err(format!("{} clients still wait after an hour without faults", clients.len()));
         }
         self.settled(&daemon).await?;
@@ -180,7 +180,7 @@ impl Day {
             clients: Clients::default(),
             tasks: Tasks::default(),
             bounds: Bounds { entries: 12, per_client: 6, bytes: limits::QUEUED_BYTES_MAX },
-            defaults: Defaults { answer_tokens: 32, temperature: 0.0, deadline: Duration::from_secs(86_400) },
+            defaults: Defaults { answer_tokens: 32, temperature: 0.0, deadline: Duration::from_hours(24) },
             metrics: Arc::new(Metrics::default()),
             clock: Arc::clone(&clock),
         });
@@ -225,12 +225,12 @@ impl Day {
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
         };
-        match timeout(Duration::from_secs(3_600), quiet).await {
+        match timeout(Duration::from_hours(1), quiet).await {
             Ok(result) => result,
             Err(_) => Err(format!(
                 "not settled after an hour: {} unfinished, {} in the outbox, {} in flight, {} places free, broker idle: {}, {} tasks",
-                daemon.store.unfinished().await.map(|u| u.len()).unwrap_or(999),
-                daemon.store.undelivered(0, 100).await.map(|u| u.len()).unwrap_or(999),
+                daemon.store.unfinished().await.map_or(999, |u| u.len()),
+                daemon.store.undelivered(0, 100).await.map_or(999, |u| u.len()),
                 daemon.service.in_flight(),
                 daemon.service.free_places(),
                 self.broker.is_idle(),

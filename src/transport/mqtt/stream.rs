@@ -124,7 +124,7 @@ mod tests {
                     break;
                 }
             }
-            assert!(failed.unwrap().get_ref().is_some_and(|e| e.is::<OldBroker>()));
+            assert!(failed.unwrap().get_ref().is_some_and(<dyn Error + Send + Sync>::is::<OldBroker>));
         }
     }
 
