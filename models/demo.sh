@@ -50,7 +50,7 @@ printf '\n> %s\n' "$question"
 if [ -n "$with_broker" ]; then
     port=$("$outpost" status --json | sed -n 's|.*"broker": "mqtt://127.0.0.1:\([0-9]*\)".*|\1|p')
     node=$("$outpost" status --json | sed -n 's|.*"node": "\(.*\)",*|\1|p')
-    body='{"messages": [{"role": "user", "content": "Name a fruit."}], "max_tokens": 24, "temperature": 0}'
+    body='{"messages": [{"role": "user", "content": "What is the capital of Italy?"}], "max_tokens": 24, "temperature": 0}'
     printf '\n> mosquitto_pub -p %s -t outpost/v1/%s/request/demo/1 -q 1 -m %s\n' "$port" "$node" "'$body'"
     # A persistent session: the answer is kept for it even if it is quicker than the subscription.
     mosquitto_sub -p "$port" -i demo -c -q 1 -t "outpost/v1/$node/response/demo/1" -E

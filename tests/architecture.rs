@@ -162,6 +162,15 @@ fn only_one_module_is_unsafe() {
 }
 
 #[test]
+fn only_one_folder_names_the_mqtt_library() {
+    for file in rust_files(&root().join("src")) {
+        let source = fs::read_to_string(&file).expect("readable");
+        let wall = file.parent().is_some_and(|dir| dir.ends_with("transport/mqtt/link"));
+        assert!(wall || !source.contains("rumqttc"), "{} names the MQTT library", file.display());
+    }
+}
+
+#[test]
 fn edges_are_found_in_every_spelling() {
     let source = "use crate::domain::Error;\nuse crate::{\n    engine::{self, Graph},\n    model::X,\n};\nfn f() -> crate::host::Y {}\n$crate::z";
     let found: Vec<String> = used_modules(source).into_iter().collect();

@@ -52,6 +52,10 @@ pub const SUPERSEDES_BYTES_MAX: usize = 256;
 pub const DATA_CLASS_BYTES_MAX: usize = 64;
 /// A reading that the broker sends again is taken for the one that was accepted at most this long ago.
 pub const READING_AGAIN: Duration = Duration::from_mins(10);
+/// Clients and models whose usage waits for the ledger. Beyond: not counted, and the log says so.
+pub const TALLY_ROWS_MAX: usize = 1024;
+/// Between two writes of that usage.
+pub const TALLY_INTERVAL: Duration = Duration::from_mins(1);
 /// Clients whose rate is remembered. Beyond: the fullest allowance is forgotten.
 pub const RATES_MAX: usize = 1024;
 /// Sequences that run at once. Configuration beyond it is refused.

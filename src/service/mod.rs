@@ -35,6 +35,7 @@ mod settle;
 mod shared;
 mod spec;
 pub mod status;
+mod tally;
 
 use std::sync::Arc;
 

@@ -103,6 +103,9 @@ impl Service {
         let s = &self.shared;
         if let Ok(outcome) = &ending.result {
             s.answered(outcome.usage.completion_tokens);
+            if !ending.on_disk {
+                s.tally.add(&live.key().client, usage(&ending, outcome));
+            }
             log_answer(live, outcome);
         } else if let Err(error) = &ending.result {
             tracing::info!(id = %live.key().id, client = %live.key().client, %error, "ended without an answer");

@@ -11,6 +11,7 @@ use super::{
     Clients, Defaults, Notice,
     keeper::Keep,
     live::{Live, Lives},
+    tally::Tally,
 };
 use crate::{
     domain::{Clock, limits},
@@ -68,6 +69,8 @@ pub(super) struct Shared {
     pub(super) keeper: mpsc::Sender<Keep>,
     /// To the transport that tells of progress.
     pub(super) notices: mpsc::Sender<Notice>,
+    /// What is not in the ledger yet.
+    pub(super) tally: Tally,
     /// Intake is closed.
     pub(super) draining: AtomicBool,
     /// Tokens of an answer, a moving average.
@@ -98,6 +101,7 @@ impl Shared {
             outbox: Notify::new(),
             keeper,
             notices,
+            tally: Tally::default(),
             draining: AtomicBool::new(false),
             answer_mean: AtomicU64::new(FIRST_ANSWER_MEAN),
             defaults: parts.defaults,

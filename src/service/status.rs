@@ -8,7 +8,7 @@ use crate::{
     engine::{EngineState, EngineStats, Model},
     host,
     observe::Snapshot,
-    store::Health,
+    store::{Health, UsageRow},
 };
 use std::sync::{Arc, atomic::Ordering};
 
@@ -144,6 +144,32 @@ fn store(service: &Service) -> Value {
         "written_bytes_per_day": stats.bytes_per_day as u64,
         "fsyncs_per_day": stats.fsyncs_per_day as u64,
     })
+}
+
+/// The ledger as a document.
+pub fn usage(rows: &[UsageRow]) -> Value {
+    let row = |row: &UsageRow| {
+        json!({
+            "day": day(row.day.0),
+            "client": row.client.as_str(),
+            "zone": row.sums.zone,
+            "provider": row.sums.provider,
+            "model": row.sums.model,
+            "requests": row.requests,
+            "prompt_tokens": row.sums.prompt_tokens,
+            "completion_tokens": row.sums.completion_tokens,
+            "bytes_out": row.sums.bytes_out,
+            "cost_micro_usd": row.sums.cost_micro_usd,
+        })
+    };
+    json!({"object": "list", "data": rows.iter().map(row).collect::<Vec<_>>()})
+}
+
+/// A day as people write it; `null` while the clock was not set.
+fn day(days: i64) -> Option<String> {
+    let day =
+        jiff::civil::Date::constant(1970, 1, 1).checked_add(jiff::Span::new().try_days(days).ok()?).ok()?;
+    (days != 0).then(|| day.to_string())
 }
 
 /// The counters as one flat object.

@@ -161,6 +161,7 @@ impl Db {
             Op::Unfinished => self.unfinished(),
             Op::Usage(query) => self.usage(query),
             Op::Wear => self.wear_days(),
+            Op::Record(ended, rows) => self.record(ended, rows),
             Op::Prune => self.prune(),
         }
     }

@@ -11,12 +11,12 @@ use super::{
     options::{Opened, StoreOptions},
     record::{
         Accepted, Digest, Finish, Finished, Message, NewMessage, NewRequest, Pruned, RequestKey, Stored,
-        UsageQuery, UsageRow, WearDay,
+        UsageQuery, UsageRow, UsageSum, WearDay,
     },
     stats::{Counters, Health, StoreStats},
     writer::{self, Command},
 };
-use crate::domain::{BootTime, ClientId, Clock, Error, RequestId, Result, limits};
+use crate::domain::{BootTime, ClientId, Clock, Error, RequestId, Result, Stamp, limits};
 
 /// Handle of the store. Clones share one writer, which ends with [`Store::close`] or with the last
 /// of them.
@@ -158,6 +158,11 @@ impl Store {
     /// the disk. To be called now and then, and again at once while there is more.
     pub async fn prune(&self) -> Result<Pruned> {
         ask!(self, Op::Prune, Reply::Pruned(pruned) => pruned)
+    }
+
+    /// Adds to the ledger what requests took that were not kept themselves.
+    pub async fn record(&self, ended: Stamp, rows: Vec<UsageSum>) -> Result<()> {
+        ask!(self, Op::Record(Box::new(ended), rows), Reply::Done => ())
     }
 
     /// Rows of the ledger, by day, client, zone, provider and model.

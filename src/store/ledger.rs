@@ -6,14 +6,20 @@ use super::{
     column::count,
     db::{Applied, Db},
     op::Reply,
-    record::{UsageEntry, UsageQuery, UsageRow, UtcDay},
+    record::{UsageEntry, UsageQuery, UsageRow, UsageSum, UtcDay},
     schema::{unsealed, usage_seal},
 };
 use crate::domain::{ClientId, Stamp};
 
 impl Db {
-    /// Adds what a request took to its day. When the table is full, its oldest row goes.
-    pub(super) fn book(&mut self, client: &ClientId, ended: &Stamp, usage: &UsageEntry) -> Result<()> {
+    /// Adds what requests took to their day. When the table is full, its oldest row goes.
+    pub(super) fn book(
+        &mut self,
+        client: &ClientId,
+        ended: &Stamp,
+        requests: u64,
+        usage: &UsageEntry,
+    ) -> Result<()> {
         let day = UtcDay::of(ended.wall).0;
         let key = params![day, client.as_str(), usage.zone, usage.provider, usage.model];
         let known = "SELECT 1 FROM ledger WHERE day = ?1 AND client = ?2 AND zone = ?3 AND provider = ?4 AND model = ?5";
@@ -28,7 +34,7 @@ impl Db {
             self.conn.prepare_cached(insert)?.execute(key)?;
             self.counts.ledger += 1;
         }
-        let add = "UPDATE ledger SET requests = requests + 1, prompt_tokens = prompt_tokens + ?6, \
+        let add = "UPDATE ledger SET requests = requests + ?10, prompt_tokens = prompt_tokens + ?6, \
              completion_tokens = completion_tokens + ?7, bytes_out = bytes_out + ?8, \
              cost_micro_usd = cost_micro_usd + ?9 \
              WHERE day = ?1 AND client = ?2 AND zone = ?3 AND provider = ?4 AND model = ?5";
@@ -42,6 +48,7 @@ impl Db {
             count(usage.completion_tokens),
             count(usage.bytes_out),
             count(usage.cost_micro_usd),
+            count(requests),
         ])?;
         let seal = concat!(
             "UPDATE ledger SET seal = ",
@@ -50,6 +57,13 @@ impl Db {
         );
         self.conn.prepare_cached(seal)?.execute(key)?;
         Ok(())
+    }
+
+    pub(super) fn record(&mut self, ended: &Stamp, rows: &[UsageSum]) -> Applied<Reply> {
+        for row in rows {
+            self.book(&row.client, ended, row.requests, &row.sums)?;
+        }
+        Ok(Reply::Done)
     }
 
     pub(super) fn usage(&self, query: &UsageQuery) -> Applied<Reply> {

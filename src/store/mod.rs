@@ -50,6 +50,6 @@ pub use op::{Backend, Op, Reply};
 pub use options::{OnCorruption, Opened, Quotas, StoreOptions};
 pub use record::{
     Accepted, Digest, Finish, Finished, Message, NewMessage, NewRequest, Pruned, RequestKey, Stored,
-    StoredFinal, UsageEntry, UsageQuery, UsageRow, UtcDay, WearDay,
+    StoredFinal, UsageEntry, UsageQuery, UsageRow, UsageSum, UtcDay, WearDay,
 };
 pub use stats::{Counters, Health, StoreStats};

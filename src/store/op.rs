@@ -5,11 +5,11 @@ use std::sync::Arc;
 use super::{
     record::{
         Accepted, Digest, Finish, Finished, Message, NewMessage, NewRequest, Pruned, RequestKey, Stored,
-        UsageQuery, UsageRow, WearDay,
+        UsageQuery, UsageRow, UsageSum, WearDay,
     },
     stats::{Counters, Health},
 };
-use crate::domain::Result;
+use crate::domain::{Result, Stamp};
 
 /// One operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +27,7 @@ pub enum Op {
     Unfinished,
     Usage(UsageQuery),
     Wear,
+    Record(Box<Stamp>, Vec<UsageSum>),
     Prune,
 }
 
@@ -40,7 +41,7 @@ impl Op {
 
     /// Whether it may change anything.
     pub fn writes(&self) -> bool {
-        self.durable() || matches!(self, Self::Begin(_) | Self::Delivered(_) | Self::Prune)
+        self.durable() || matches!(self, Self::Begin(_) | Self::Delivered(_) | Self::Record(..) | Self::Prune)
     }
 
     /// About what it puts into the log, bytes.

@@ -161,6 +161,17 @@ pub struct UsageEntry {
     pub cost_micro_usd: u64,
 }
 
+/// What some requests of one client took together, for the ledger.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UsageSum {
+    /// Who asked.
+    pub client: ClientId,
+    /// Requests that ended.
+    pub requests: u64,
+    /// Zone, provider and model, and the sums of all requests' counts.
+    pub sums: UsageEntry,
+}
+
 /// A day of the calendar in UTC, counted from 1970-01-01. Day 0 stands for "the clock was not set".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct UtcDay(pub i64);

@@ -185,7 +185,7 @@ impl Db {
         let outbox =
             finish.message.as_ref().map(|message| self.put_message(Some(seq), message)).transpose()?;
         if let Some(usage) = &finish.usage {
-            self.book(&finish.key.client, &finish.ended, usage)?;
+            self.book(&finish.key.client, &finish.ended, 1, usage)?;
         }
         Ok(Reply::Finished(Finished::Stored { outbox }))
     }

@@ -142,6 +142,7 @@ impl Works {
             tokio::spawn(service.clone().watch_deadlines()),
             tokio::spawn(service.clone().release_readings()),
             tokio::spawn(upkeep::prune(store.clone())),
+            tokio::spawn(upkeep::keep_ledger(service.clone())),
             tokio::spawn(report(state)),
         ]);
         let dispatch = engine.as_ref().map(|e| tokio::spawn(service.clone().dispatch(e.commands.clone())));
@@ -184,6 +185,9 @@ impl Works {
         }
         if let (Some(engine), Some(dispatch)) = (self.engine, self.dispatch) {
             join_engine(engine, &dispatch).await;
+        }
+        if let Err(error) = self.service.write_tally().await {
+            tracing::warn!(%error, "the usage of the last minute is not in the ledger");
         }
         if let Err(error) = self.store.close().await {
             tracing::warn!(%error, "the store was not closed in good order; nothing is lost by that");

@@ -2,6 +2,7 @@
 
 use crate::{
     domain::limits,
+    service::Service,
     store::{Health, Store},
 };
 
@@ -14,6 +15,16 @@ pub(super) async fn prune(store: Store) {
             Err(error) => tracing::warn!(%error, "the store could not be pruned"),
         }
         tokio::time::sleep(limits::PRUNE_INTERVAL).await;
+    }
+}
+
+/// Brings the usage of requests that are not kept to the ledger.
+pub(super) async fn keep_ledger(service: Service) {
+    loop {
+        tokio::time::sleep(limits::TALLY_INTERVAL).await;
+        if let Err(error) = service.write_tally().await {
+            tracing::warn!(%error, "usage could not be written to the ledger");
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use super::{App, reply::Failure};
 use crate::{
     domain::{Error, ErrorKind},
     service::status,
+    store::UsageQuery,
 };
 
 /// `GET /health/live`: the process answers.
@@ -32,6 +33,12 @@ pub(super) async fn ready(State(app): State<App>) -> Result<Json<Value>, Failure
 /// `GET /v1/status`
 pub(super) async fn status(State(app): State<App>) -> Json<Value> {
     Json(status::status(&app.service, &app.identity))
+}
+
+/// `GET /v1/usage`: the ledger, by UTC day, client, zone, provider and model.
+pub(super) async fn usage(State(app): State<App>) -> Result<Json<Value>, Failure> {
+    app.service.write_tally().await?;
+    Ok(Json(status::usage(&app.service.store().usage(UsageQuery::default()).await?)))
 }
 
 /// `GET /metrics`: Prometheus, `OpenMetrics` text.
