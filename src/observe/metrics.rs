@@ -11,6 +11,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
+use super::readings::{Readings, Shown};
 use crate::domain::{ErrorKind, Lane, Outcome, Result};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -40,6 +41,7 @@ pub struct Metrics {
     no_subscribers: Counter,
     readings_skipped: Family<WhyLabel, Counter>,
     gauges: Gauges,
+    shown: Shown,
 }
 
 /// Read at the moment of a scrape.
@@ -71,6 +73,8 @@ pub struct Snapshot {
     pub decode_rate: f64,
     /// Times the engine was built anew.
     pub engine_restarts: u64,
+    /// Store and broker.
+    pub readings: Readings,
 }
 
 impl Default for Metrics {
@@ -135,6 +139,7 @@ impl Default for Metrics {
             "Times the engine was built anew after it had died",
             g.restarts.clone(),
         );
+        let shown = Shown::new(&mut registry);
         Self {
             registry,
             requests,
@@ -146,6 +151,7 @@ impl Default for Metrics {
             no_subscribers,
             readings_skipped,
             gauges: g,
+            shown,
         }
     }
 }
@@ -194,6 +200,14 @@ impl Metrics {
         self.requests.get_or_create(&OutcomeLabel { outcome: "ok" }).get()
     }
 
+    /// How often requests ended in each way, since start; ways that never were are left out.
+    pub fn endings(&self) -> Vec<(&'static str, u64)> {
+        let names = ErrorKind::ALL.iter().map(|kind| kind.name()).chain(["ok"]);
+        let counted =
+            names.map(|outcome| (outcome, self.requests.get_or_create(&OutcomeLabel { outcome }).get()));
+        counted.filter(|(_, n)| *n > 0).collect()
+    }
+
     /// The text of a scrape.
     pub fn encode(&self, now: &Snapshot) -> String {
         let g = &self.gauges;
@@ -206,6 +220,7 @@ impl Metrics {
         g.prefill_rate.set(now.prefill_rate);
         g.decode_rate.set(now.decode_rate);
         g.restarts.set(now.engine_restarts as i64);
+        self.shown.set(&now.readings);
         let mut text = String::new();
         // Writing into a String cannot fail.
         let _ = encode(&mut text, &self.registry);

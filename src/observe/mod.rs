@@ -2,6 +2,8 @@
 
 mod log;
 mod metrics;
+mod readings;
 
 pub use log::init as init_log;
 pub use metrics::{Metrics, Snapshot};
+pub use readings::Readings;

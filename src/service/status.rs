@@ -7,7 +7,7 @@ use crate::{
     domain::{BootTime, Clock},
     engine::{EngineState, EngineStats, Model},
     host,
-    observe::Snapshot,
+    observe::{Readings, Snapshot},
     store::{Health, UsageRow},
 };
 use std::sync::{Arc, atomic::Ordering};
@@ -193,8 +193,8 @@ pub fn counters(service: &Service, identity: &Identity) -> Value {
         for (lane, depth) in service.depths() {
             fields.insert(format!("queued_{}", lane.name()), json!(depth));
         }
-        if let Value::Object(finished) = json!(service.metrics().finished()) {
-            fields.extend(finished.into_iter().map(|(how, n)| (format!("finished_{how}"), n)));
+        for (how, n) in service.metrics().endings() {
+            fields.insert(format!("ended_{how}"), json!(n));
         }
     }
     flat
@@ -233,5 +233,22 @@ pub fn snapshot(service: &Service, identity: &Identity) -> Snapshot {
         prefill_rate: identity.stats.prefill_rate(),
         decode_rate: identity.stats.decode_rate(),
         engine_restarts: identity.stats.restarts.load(Ordering::Relaxed),
+        readings: readings(service, identity),
+    }
+}
+
+fn readings(service: &Service, identity: &Identity) -> Readings {
+    let stats = service.store().stats();
+    Readings {
+        requests: stats.requests_rows,
+        outbox: stats.outbox_rows,
+        bytes: stats.file_bytes + stats.wal_bytes,
+        free_bytes: stats.free_bytes,
+        written_bytes: stats.bytes_written,
+        fsyncs: stats.fsyncs,
+        written_bytes_per_day: stats.bytes_per_day,
+        fsyncs_per_day: stats.fsyncs_per_day,
+        store_sound: stats.health == Health::Sound,
+        broker_connected: identity.broker.as_ref().is_some_and(|state| state.borrow().lost.is_none()),
     }
 }
