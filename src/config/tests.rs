@@ -84,7 +84,7 @@ fn every_key_survives_being_shown_and_read_again() {
 
 const SENSOR: &str = r#"
 [mqtt]
-url = "mqtts://broker"
+url = "mqtt://broker"
 
 [[task]]
 name = "vibration"
