@@ -100,7 +100,9 @@ impl Service {
                 Ok(Some(stored)) if stored.finished.is_some() => {
                     Ok(Receipt::Done(self.finished(digest, stored)?))
                 }
-                _ => Err(refused),
+                Ok(_) => Err(refused),
+                // Refused or done long ago? Nobody can say now.
+                Err(error) => Ok(Receipt::Uncertain(error)),
             },
             receipt => receipt,
         }

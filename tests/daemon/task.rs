@@ -17,7 +17,7 @@ struct Site {
 
 const TASKS: &str = r#"
 [mqtt]
-url = "mqtts://broker"
+url = "mqtt://broker"
 [node]
 id = "press-3"
 
