@@ -6,6 +6,8 @@
 #![allow(clippy::disallowed_methods, reason = "deadlines of tests are kept by the clock that tests have")]
 #![allow(clippy::print_stderr, reason = "a failed test shows the broker's log")]
 
+#[path = "../support/authority.rs"]
+mod authority;
 #[path = "../support/broker.rs"]
 mod broker;
 mod delivery;
