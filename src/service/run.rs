@@ -3,7 +3,7 @@
 use std::{future::pending, sync::Arc};
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
     Progress, Reply, Service,
@@ -39,24 +39,27 @@ impl Service {
     /// sees each to its end. Ends with the engine.
     pub async fn dispatch(self, commands: mpsc::Sender<Command>) {
         let mut running = FuturesUnordered::new();
+        let mut engine = self.shared.engine.clone();
         loop {
             let place = tokio::select! {
                 biased;
-                place = commands.reserve(), if running.len() < limits::RUNNING_MAX => match place {
-                    Ok(place) => place,
-                    Err(_) => return,
+                place = place(&commands, &mut engine), if running.len() < limits::RUNNING_MAX => match place {
+                    Some(place) => place,
+                    None => return,
                 },
                 Some(()) = running.next() => continue,
             };
             let next = self.next();
             tokio::pin!(next);
-            let (live, model) = loop {
+            let found = loop {
                 tokio::select! {
                     biased;
-                    found = &mut next => break found,
+                    found = &mut next => break Some(found),
                     Some(()) = running.next() => {}
+                    _ = engine.wait_for(|state| state.model().is_none()) => break None,
                 }
             };
+            let Some((live, model)) = found else { continue };
             if let Some((job, run)) = self.start(&live, &model) {
                 place.send(Command::Run(Box::new(job)));
                 running.push(self.follow(live, run));
@@ -205,6 +208,16 @@ impl Service {
             tokio::time::sleep(left.min(limits::EXPIRY_SWEEP)).await;
         }
     }
+}
+
+/// The engine's place for one command, while there is a model: without one it is left to the
+/// command that loads it. `None` when the engine is gone.
+async fn place<'c>(
+    commands: &'c mpsc::Sender<Command>,
+    engine: &mut watch::Receiver<EngineState>,
+) -> Option<mpsc::Permit<'c, Command>> {
+    engine.wait_for(|state| state.model().is_some()).await.ok()?;
+    commands.reserve().await.ok()
 }
 
 /// The one error for all that come too late.
