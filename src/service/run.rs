@@ -177,7 +177,10 @@ impl Service {
     }
 
     /// An answer is there: a task holds it against its schema, everybody else takes it as it is.
-    fn conclude(&self, live: &Arc<Live>, frame: Frame, outcome: Outcome, heard: Heard) {
+    fn conclude(&self, live: &Arc<Live>, frame: Frame, outcome: Outcome, mut heard: Heard) {
+        if self.wants_news(live) {
+            heard.tell_rest(self, live, &outcome.rest);
+        }
         let whole = heard.whole(&outcome);
         if let Keeping::Durable(Reply::Task(to)) = &live.keeping {
             return self.conclude_task(live, to, frame, whole);
