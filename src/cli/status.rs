@@ -73,6 +73,8 @@ fn text(status: &Value) -> String {
                 say("/finished", "finished"),
             ]),
         ),
+        ("broker", broker(status)),
+        ("store", store(status)),
         (
             "memory",
             join([
@@ -86,6 +88,31 @@ fn text(status: &Value) -> String {
     ];
     let lines = rows.into_iter().filter_map(|(name, value)| Some(format!("{name:<9} {}", value?)));
     lines.collect::<Vec<_>>().join("\n")
+}
+
+/// Where the MQTT broker is, or why there is no connection to it; nothing without MQTT.
+fn broker(status: &Value) -> Option<String> {
+    let mqtt = &status["mqtt"];
+    let state = mqtt["state"].as_str().filter(|state| *state != "off")?;
+    let url = mqtt["broker"].as_str().unwrap_or("?");
+    let since = mqtt["since_s"].as_u64().map(|s| format!(" for {s} s")).unwrap_or_default();
+    let why = mqtt["reason"].as_str().map(|why| format!(": {why}")).unwrap_or_default();
+    Some(format!("{state}{since}, {url}{why}"))
+}
+
+/// What is kept, what still waits for the broker, and what is wrong with the disk.
+fn store(status: &Value) -> Option<String> {
+    let store = &status["store"];
+    let state = store["state"].as_str()?;
+    let count = |key: &str| store[key].as_u64().unwrap_or_default();
+    let why = store["reason"].as_str().map(|why| format!(": {why}")).unwrap_or_default();
+    Some(format!(
+        "{state}{why}, {} requests ({} unfinished), {} for the broker, {} MB",
+        count("requests"),
+        count("unfinished"),
+        count("outbox"),
+        count("bytes").div_ceil(1_000_000)
+    ))
 }
 
 /// Nothing before the first request.
@@ -105,5 +132,19 @@ mod tests {
         let shown =
             text(&json!({"state": "absent", "reason": "no model", "model": null, "queued": {"batch": 2}}));
         assert_eq!(shown, "state     absent\nreason    no model\nrequests  2 queued");
+        assert!(!text(&json!({"state": "ready", "mqtt": {"state": "off"}})).contains("broker"));
+    }
+
+    #[test]
+    fn a_broker_that_is_away_and_a_full_disk_say_why() {
+        let shown = text(&json!({
+            "state": "ready",
+            "mqtt": {"state": "disconnected", "reason": "nobody listens", "broker": "mqtt://b:1", "since_s": 7},
+            "store": {"state": "full", "reason": "1 MB is free", "requests": 5, "unfinished": 1, "outbox": 2,
+                      "bytes": 1_500_000},
+        }));
+        assert!(shown.contains("\nbroker    disconnected for 7 s, mqtt://b:1: nobody listens\n"), "{shown}");
+        let store = "\nstore     full: 1 MB is free, 5 requests (1 unfinished), 2 for the broker, 2 MB";
+        assert!(shown.contains(store), "{shown}");
     }
 }

@@ -60,6 +60,12 @@ impl Heard {
         self.tell(service, live);
     }
 
+    /// Tells what came with the end: the pieces are to make up the whole answer.
+    pub(super) fn tell_rest(&mut self, service: &Service, live: &Arc<Live>, rest: &Delta) {
+        append(&mut self.untold, rest);
+        self.tell(service, live);
+    }
+
     fn tell(&mut self, service: &Service, live: &Arc<Live>) {
         let piece = std::mem::take(&mut self.untold);
         if !piece.text.is_empty() {

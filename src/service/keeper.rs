@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     domain::{Error, ErrorKind, Result, limits},
+    engine::Cancel,
     scheduler::{Place, Work},
     store::{Accepted, Finish, Finished, NewMessage, NewRequest, Stored},
 };
@@ -76,9 +77,10 @@ impl Service {
         match &outcome {
             Ok(None) => {
                 self.supersede(&live);
-                self.enqueue(&live, place);
-                let (position, eta) = self.outlook(&live);
+                // Before it can run: `queued` is the first word, `running` the second.
+                let (position, eta) = self.prospect(&live);
                 self.tell(&live, News::Queued { position, eta });
+                self.enqueue(&live, place);
             }
             // Whoever attached to it meanwhile learns it, too.
             Ok(Some(stored)) => self.not_taken(&live, place, Final::kept_before(&live, stored)),
@@ -98,21 +100,30 @@ impl Service {
     /// Puts an accepted request into the queue.
     pub(super) fn enqueue(&self, live: &Arc<Live>, place: Place) {
         let s = &self.shared;
-        let work =
-            lock(&live.prepared).as_ref().map_or_else(|| self.guess(live), |p| p.work(s.answer_mean()));
+        let work = self.work(live);
         live.progress.send_replace(Progress::Queued);
         {
             let mut queue = s.queue();
             let ticket = queue.push(place, live.request.lane, work, Arc::clone(live));
             *lock(&live.ticket) = Some(ticket);
         }
+        if s.is_draining() {
+            // The queue may have been emptied before this was in it.
+            live.cancel.cancel(Cancel::Drain);
+        }
         if let Some(error) = live.cancel.error() {
             // Cancelled while it was on its way to the disk.
             self.take_from_queue(live);
-            self.settle(live, Err(error), None);
+            self.dismiss(live, error);
         }
         s.queued.notify_one();
         s.waiting_changed.notify_one();
+    }
+
+    /// What a request takes of the engine.
+    pub(super) fn work(&self, live: &Live) -> Work {
+        let prepared = lock(&live.prepared);
+        prepared.as_ref().map_or_else(|| self.guess(live), |p| p.work(self.shared.answer_mean()))
     }
 
     /// Before a model is there: about four bytes of text are a token.

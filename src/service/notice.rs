@@ -50,6 +50,13 @@ impl Service {
         }
     }
 
+    /// What [`outlook`](Self::outlook) will say of a request that is about to be put into the queue.
+    pub(super) fn prospect(&self, live: &Live) -> (usize, Option<Duration>) {
+        let s = &self.shared;
+        let (position, ahead) = s.queue().ahead_of_new(&live.key().client, live.request.lane);
+        (position, s.speed().time_for(ahead + self.work(live)))
+    }
+
     /// Requests before this one, and until when it will be answered.
     pub(super) fn outlook(&self, live: &Live) -> (usize, Option<Duration>) {
         let s = &self.shared;

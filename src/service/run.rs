@@ -3,7 +3,7 @@
 use std::{future::pending, sync::Arc};
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
     Progress, Reply, Service,
@@ -39,24 +39,27 @@ impl Service {
     /// sees each to its end. Ends with the engine.
     pub async fn dispatch(self, commands: mpsc::Sender<Command>) {
         let mut running = FuturesUnordered::new();
+        let mut engine = self.shared.engine.clone();
         loop {
             let place = tokio::select! {
                 biased;
-                place = commands.reserve(), if running.len() < limits::RUNNING_MAX => match place {
-                    Ok(place) => place,
-                    Err(_) => return,
+                place = place(&commands, &mut engine), if running.len() < limits::RUNNING_MAX => match place {
+                    Some(place) => place,
+                    None => return,
                 },
                 Some(()) = running.next() => continue,
             };
             let next = self.next();
             tokio::pin!(next);
-            let (live, model) = loop {
+            let found = loop {
                 tokio::select! {
                     biased;
-                    found = &mut next => break found,
+                    found = &mut next => break Some(found),
                     Some(()) = running.next() => {}
+                    _ = engine.wait_for(|state| state.model().is_none()) => break None,
                 }
             };
+            let Some((live, model)) = found else { continue };
             if let Some((job, run)) = self.start(&live, &model) {
                 place.send(Command::Run(Box::new(job)));
                 running.push(self.follow(live, run));
@@ -87,7 +90,7 @@ impl Service {
     fn start(&self, live: &Arc<Live>, model: &Arc<Model>) -> Option<(Job, Run)> {
         let s = &self.shared;
         if let Some(error) = live.cancel.error() {
-            self.settle(live, Err(error), None);
+            self.dismiss(live, error);
             return None;
         }
         if live.deadline.is_some_and(|d| d.remaining(s.clock.boot()).is_none()) {
@@ -149,10 +152,7 @@ impl Service {
                 let error = Error::internal("the engine died while it wrote this answer");
                 self.settle(&live, Err(error), None);
             }
-            RunEnd::Outcome(Err(error)) if error.kind == ErrorKind::Draining && live.is_durable() => {
-                self.shelve(&live);
-            }
-            RunEnd::Outcome(Err(error)) => self.settle(&live, Err(error), None),
+            RunEnd::Outcome(Err(error)) => self.dismiss(&live, error),
             RunEnd::Outcome(Ok(outcome)) => self.conclude(&live, run.frame, outcome, heard),
         }
     }
@@ -170,7 +170,10 @@ impl Service {
     }
 
     /// An answer is there: a task holds it against its schema, everybody else takes it as it is.
-    fn conclude(&self, live: &Arc<Live>, frame: Frame, outcome: Outcome, heard: Heard) {
+    fn conclude(&self, live: &Arc<Live>, frame: Frame, outcome: Outcome, mut heard: Heard) {
+        if wants_news(live) {
+            heard.tell_rest(self, live, &outcome.rest);
+        }
         let whole = heard.whole(&outcome);
         if let Keeping::Durable(Reply::Task(to)) = &live.keeping {
             return self.conclude_task(live, to, frame, whole);
@@ -205,6 +208,16 @@ impl Service {
 
 fn wants_news(live: &Live) -> bool {
     live.request.own.deltas == Some(true) && matches!(live.keeping, Keeping::Durable(Reply::Topic(_)))
+}
+
+/// The engine's place for one command, while there is a model: without one it is left to the
+/// command that loads it. `None` when the engine is gone.
+async fn place<'c>(
+    commands: &'c mpsc::Sender<Command>,
+    engine: &mut watch::Receiver<EngineState>,
+) -> Option<mpsc::Permit<'c, Command>> {
+    engine.wait_for(|state| state.model().is_some()).await.ok()?;
+    commands.reserve().await.ok()
 }
 
 /// The one error for all that come too late.

@@ -118,6 +118,15 @@ impl Service {
         s.one_ended.notify_waiters();
     }
 
+    /// Ends a request that does not run to its end; what is accepted outlives the end of the daemon.
+    pub(super) fn dismiss(&self, live: &Arc<Live>, error: Error) {
+        if error.kind == ErrorKind::Draining && live.is_durable() {
+            self.shelve(live);
+        } else {
+            self.settle(live, Err(error), None);
+        }
+    }
+
     /// Leaves a request on disk for the next run of the daemon; who waits for it here hears so.
     pub(super) fn shelve(&self, live: &Arc<Live>) {
         self.shared.lives.remove(live.key());

@@ -17,8 +17,14 @@ use crate::{domain::limits, transport::mqtt::Url};
 
 /// A mosquitto that ends with this value.
 pub(super) struct Broker {
+    /// Ends it when the daemon is killed: the pipe to it closes then. Not the signal that a parent's
+    /// death can send (prctl(2)): mosquitto becomes another user when root starts it, and loses it.
+    _keeper: Child,
     _child: Child,
 }
+
+/// Waits for the end of its input, then ends the process that it is told of.
+const KEEPER: &str = "read -r _; kill -TERM \"$0\"";
 
 impl Broker {
     /// Starts it at `url`, a port of loopback; `dir` takes its configuration file.
@@ -33,17 +39,12 @@ impl Broker {
         let port = url.parse::<Url>().map_err(StartError::Configuration)?.port;
         let file = dir.join("first-try-mosquitto.conf");
         std::fs::write(&file, configuration(port))?;
-        let mut command = match find("setpriv") {
-            // Ends with the daemon even when the daemon is killed.
-            Some(setpriv) => {
-                let mut command = Command::new(setpriv);
-                command.args(["--pdeathsig", "TERM", "--"]).arg(program);
-                command
-            }
-            None => Command::new(program),
-        };
+        let mut command = Command::new(program);
         command.arg("-c").arg(&file).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let mut child = command.kill_on_drop(true).spawn()?;
+        let mut keeper = Command::new("sh");
+        keeper.args(["-c", KEEPER, &child.id().unwrap_or_default().to_string()]);
+        let keeper = keeper.stdin(Stdio::piped()).stdout(Stdio::null()).kill_on_drop(true).spawn()?;
         let listening = async {
             while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.is_err() {
                 tokio::time::sleep(std::time::Duration::from_millis(20)).await;
@@ -65,7 +66,7 @@ impl Broker {
             url,
             "a broker for a first try is running; it is open to every process of this machine"
         );
-        Ok(Self { _child: child })
+        Ok(Self { _keeper: keeper, _child: child })
     }
 }
 

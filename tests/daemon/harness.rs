@@ -44,6 +44,19 @@ pub(crate) fn cached(name: &str) -> PathBuf {
     path
 }
 
+/// The interpreter of `make test`, with the clients of `tests/python`.
+pub(crate) fn python() -> PathBuf {
+    let python = std::env::var_os("OUTPOST_TEST_PYTHON")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(".cache/clients/python"), PathBuf::from);
+    assert!(
+        python.exists(),
+        "{} is not there: run `make test`, or set OUTPOST_TEST_PYTHON to an interpreter with \
+         tests/python/requirements.txt installed",
+        python.display()
+    );
+    python
+}
+
 /// Looks until `look` finds something; fails with `what` when the deadline has passed.
 pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + DEADLINE;
@@ -56,6 +69,9 @@ pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
         thread::park_timeout(Duration::from_millis(10));
     }
 }
+
+/// Its configuration file, in its directory, when it has one.
+const FILE: &str = "outpost.toml";
 
 /// A running daemon; dropping it ends it.
 pub(crate) struct Daemon {
@@ -71,8 +87,15 @@ fn launch(dir: &Path, settings: &[String]) -> (Child, Child) {
     let mut command = binary();
     command.arg("serve").arg("--socket").arg(dir.join("o.sock"));
     command.arg("--set").arg(format!("store.path={}", dir.join("state").display()));
+    if dir.join(FILE).exists() {
+        command.arg("--config").arg(dir.join(FILE));
+    }
     for setting in settings {
-        command.arg("--set").arg(setting);
+        // What begins like a flag is one.
+        if !setting.starts_with("--") {
+            command.arg("--set");
+        }
+        command.arg(setting);
     }
     let log = File::options().create(true).append(true).open(dir.join("log")).unwrap();
     let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap();
@@ -85,11 +108,16 @@ fn launch(dir: &Path, settings: &[String]) -> (Child, Child) {
 impl Daemon {
     /// Starts a daemon with the model and `section.key=value` settings; it is ready.
     pub(crate) fn start(settings: &[&str]) -> Self {
+        Self::start_with("", settings)
+    }
+
+    /// The same with a configuration file, for what has no place in settings: lists.
+    pub(crate) fn start_with(file: &str, settings: &[&str]) -> Self {
         let model = format!("model.package={}", cached("models/smollm2-135m-instruct").display());
         let runtime = format!("runtime.onnxruntime={}", cached("onnxruntime/libonnxruntime.so").display());
         // One thread and short contexts: several daemons run beside each other here.
         let base = [&model, &runtime, "engine.threads=1", "engine.context=1024"];
-        let mut daemon = Self::spawn(&[&base, settings].concat());
+        let mut daemon = Self::spawn_with(file, &[&base, settings].concat());
         daemon.ready();
         daemon
     }
@@ -116,7 +144,14 @@ impl Daemon {
 
     /// Starts a daemon with nothing but these settings; it may not live long.
     pub(crate) fn spawn(settings: &[&str]) -> Self {
+        Self::spawn_with("", settings)
+    }
+
+    fn spawn_with(file: &str, settings: &[&str]) -> Self {
         let dir = TempDir::new().unwrap();
+        if !file.is_empty() {
+            fs::write(dir.path().join(FILE), file).unwrap();
+        }
         let settings: Vec<String> = settings.iter().map(ToString::to_string).collect();
         let (child, keeper) = launch(dir.path(), &settings);
         Self { child, keeper, dir, settings }

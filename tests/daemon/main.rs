@@ -1,7 +1,8 @@
 //! End-to-end tests: the real binary, the real model, real sockets.
 //!
 //! They need what `make runtime model` leaves in `.cache` (`OUTPOST_TEST_CACHE` names another
-//! place) and, for the `openai` client, the interpreter of `make test` (`OUTPOST_TEST_PYTHON`).
+//! place), mosquitto and its clients and, for `openai` and `paho`, the interpreter of `make test`
+//! (`OUTPOST_TEST_PYTHON`).
 //!
 //! Nothing here holds for one model only: answers are compared with each other, never with
 //! words written down. Nothing waits for time to pass: every wait is for a condition and has
@@ -9,16 +10,26 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 #![allow(clippy::print_stdout, reason = "the table of bad inputs is printed for those who ask")]
+#![allow(clippy::print_stderr, reason = "a failed test shows the broker's log")]
 #![allow(clippy::disallowed_methods, reason = "deadlines of tests are kept by the clock that tests have")]
 
+mod accepted;
+#[path = "../support/authority.rs"]
+mod authority;
 mod bad_input;
+#[path = "../support/broker.rs"]
+mod broker;
 mod cancel;
 mod chat;
+mod clients;
 mod commands;
 mod connections;
 mod fairness;
+mod first_try;
 mod harness;
 mod http;
+mod keyed;
+mod mqtt;
 mod openai_client;
 mod readme;
 mod rows;

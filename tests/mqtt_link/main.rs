@@ -7,6 +7,8 @@
 #![allow(clippy::print_stderr, reason = "a failed test shows the broker's log")]
 #![allow(clippy::large_futures, reason = "a test has the stack of a test")]
 
+#[path = "../support/authority.rs"]
+mod authority;
 #[path = "../support/broker.rs"]
 mod broker;
 mod delivery;

@@ -23,6 +23,7 @@ pub(crate) struct Broker {
     port: u16,
     lines: String,
     child: Option<Child>,
+    keeper: Option<Child>,
 }
 
 impl Broker {
@@ -35,7 +36,7 @@ impl Broker {
 
     /// With files that lie in `dir` already.
     pub(crate) fn start_in(dir: TempDir, lines: &str) -> Self {
-        let mut broker = Self { dir, port: 0, lines: lines.into(), child: None };
+        let mut broker = Self { dir, port: 0, lines: lines.into(), child: None, keeper: None };
         for _ in 0..10 {
             broker.port = free_port();
             if broker.run() {
@@ -102,8 +103,25 @@ impl Broker {
 
     fn end(&mut self, signal: Signal) {
         let pid = self.pid();
+        self.dismiss_keeper();
         kill_process(pid, signal).expect("it runs");
         self.child.take().expect("it runs").wait().expect("it ends");
+    }
+
+    fn dismiss_keeper(&mut self) {
+        if let Some(mut keeper) = self.keeper.take() {
+            let _ = keeper.kill();
+            let _ = keeper.wait();
+        }
+    }
+
+    /// A process that outlives these tests for as long as it takes to end the broker: when they
+    /// are killed, and when a broker that all share is left over, the pipe to it closes.
+    fn keep(&self, child: &Child) -> Child {
+        let script = "read -r _; kill -KILL \"$0\"; rm -rf \"$1\"";
+        let mut keeper = Command::new("sh");
+        keeper.arg("-c").arg(script).arg(child.id().to_string()).arg(self.dir.path());
+        keeper.stdin(Stdio::piped()).spawn().expect("sh starts")
     }
 
     /// Whether it listens; `false` when it ended at once, as when somebody else took the port.
@@ -124,6 +142,7 @@ impl Broker {
             assert!(Instant::now() < deadline, "mosquitto does not listen:\n{}", self.log());
             thread::park_timeout(Duration::from_millis(5));
         }
+        self.keeper = Some(self.keep(&child));
         self.child = Some(child);
         true
     }
@@ -147,6 +166,7 @@ impl Broker {
 
 impl Drop for Broker {
     fn drop(&mut self) {
+        self.dismiss_keeper();
         if let Some(mut child) = self.child.take() {
             let _ = child.kill();
             let _ = child.wait();

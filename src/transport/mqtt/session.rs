@@ -71,6 +71,8 @@ pub(super) struct Session<'a, L> {
     pub(super) writing: FuturesUnordered<BoxFuture<'static, Result<()>>>,
     /// When a row that the broker would not take now is tried again.
     pub(super) retry: Option<Instant>,
+    /// The broker has answered the subscriptions: we hear, and say that we are here.
+    hears: bool,
 }
 
 impl<'a, L: Link> Session<'a, L> {
@@ -94,6 +96,7 @@ impl<'a, L: Link> Session<'a, L> {
             reading: None,
             writing: FuturesUnordered::new(),
             retry: None,
+            hears: false,
         }
     }
 
@@ -124,9 +127,6 @@ impl<'a, L: Link> Session<'a, L> {
             filters = filters.len(),
             "connected to the broker"
         );
-        for message in self.reports.on_connect() {
-            self.send_free(message);
-        }
         Ok(())
     }
 
@@ -142,7 +142,7 @@ impl<'a, L: Link> Session<'a, L> {
                 biased;
                 () = stop.cancelled() => return End::Stopped,
                 () = intake.renew.notified() => return End::Renew,
-                _ = ticks.tick() => {
+                _ = ticks.tick(), if self.hears => {
                     for message in self.reports.due() {
                         self.send_free(message);
                     }
@@ -179,6 +179,12 @@ impl<'a, L: Link> Session<'a, L> {
             Event::Message(message) => self.message(message),
             Event::Acked { token, outcome } => self.acked(token, &outcome),
             Event::Subscribed(answers) => {
+                // Not before: who sees `online` may ask at once, and is to be heard.
+                if !std::mem::replace(&mut self.hears, true) {
+                    for message in self.reports.on_connect() {
+                        self.send_free(message);
+                    }
+                }
                 for answer in answers {
                     if let Err(why) = answer.granted {
                         tracing::error!(filter = answer.filter, why, "the broker refuses a subscription");
