@@ -1,5 +1,6 @@
 # make demo    fetch, build, start the daemon, ask it a question over its socket and over MQTT
 # make test    everything that can be tested on this machine
+# make soak    hundreds of kills of daemon and broker, about ten minutes
 # make check   the quick gate: format, lints, documentation, architecture, dependencies
 # make bench   what this board does with the demo model; sizes; ratios
 # make bench-mqtt   what durability and MQTT cost
@@ -14,7 +15,7 @@ MODEL := $(CACHE)/models/smollm2-135m-instruct
 CLIENTS := $(CACHE)/clients
 export ORT_DYLIB_PATH := $(CURDIR)/$(RUNTIME)
 
-.PHONY: all build demo test check bench bench-mqtt bench-peers runtime model mosquitto advisories fmt clean-cache
+.PHONY: all build demo test soak check bench bench-mqtt bench-peers runtime model mosquitto advisories fmt clean-cache
 all: build
 
 build:
@@ -51,6 +52,10 @@ test: runtime model $(CLIENTS)/python mosquitto
 
 mosquitto:
 	models/setup.sh mosquitto
+
+# Hundreds of kills of daemon and broker instead of a few; about ten minutes.
+soak: runtime model $(CLIENTS)/python
+	OUTPOST_CRASH_FACTOR=17 $(CARGO) test --locked --package outpost --test crash -- --nocapture
 
 check: $(CACHE)/bin/cargo-deny
 	$(CARGO) fmt --all --check

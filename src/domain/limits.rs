@@ -174,6 +174,10 @@ pub const STORE_LEDGER_ROWS_MAX: usize = 20_000;
 pub const STORE_LEDGER_AGE_MAX: Duration = Duration::from_hours(400 * 24);
 /// What must stay free on the store's disk, bytes. Beyond: nothing new is accepted (`store_full`).
 pub const STORE_FREE_BYTES_MIN: u64 = 64 * 1024 * KIB as u64;
+/// A full disk counts as one with room again when so many more bytes are free, without a try.
+pub const STORE_RELIEF_BYTES: u64 = 512 * KIB as u64;
+/// Between two looks at a disk or a quota that is full.
+pub const STORE_LOOK_INTERVAL: Duration = Duration::from_secs(5);
 /// Retry after `store_full`.
 pub const STORE_RETRY_AFTER: Duration = Duration::from_secs(30);
 /// Operations that wait for the store's writer. Beyond: callers wait.

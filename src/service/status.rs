@@ -8,7 +8,7 @@ use crate::{
     engine::{EngineState, EngineStats, Model},
     host,
     observe::{Readings, Snapshot},
-    store::{Health, UsageRow},
+    store::{Health, Opened, UsageRow},
 };
 use std::sync::{Arc, atomic::Ordering};
 
@@ -134,9 +134,17 @@ fn store(service: &Service) -> Value {
         Health::Full(reason) => ("full", Some(reason)),
         Health::Broken(reason) => ("broken", Some(reason)),
     };
+    let set_aside = match service.store().opened() {
+        Opened::StartedEmpty { moved_to, reason } => Some(format!(
+            "the database was corrupt ({reason}) and is kept as {}; what was accepted and not answered is lost",
+            moved_to.display()
+        )),
+        Opened::Sound | Opened::Created => None,
+    };
     json!({
         "state": state,
         "reason": reason,
+        "set_aside": set_aside,
         "requests": stats.requests_rows,
         "unfinished": stats.requests_unfinished,
         "outbox": stats.outbox_rows,

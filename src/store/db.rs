@@ -59,7 +59,8 @@ pub struct Db {
     pub(super) free_bytes: u64,
     /// Which quota refused somebody and was not relieved since.
     pub(super) quota_reached: Option<String>,
-    disk_full: bool,
+    /// The disk was full when so many bytes of it were free.
+    disk_full: Option<u64>,
     broken: Option<String>,
     synchronous_full: bool,
 }
@@ -85,7 +86,7 @@ impl Db {
             counters: Arc::default(),
             free_bytes: u64::MAX,
             quota_reached: None,
-            disk_full: false,
+            disk_full: None,
             broken: None,
             synchronous_full: true,
         };
@@ -119,7 +120,7 @@ impl Db {
             return done;
         }
         if self.conn.total_changes() > changes {
-            self.disk_full = false;
+            self.disk_full = None;
             if let Err(error) = self.account(full) {
                 // What was asked is done; what comes next will not be.
                 self.give_up(error.to_string());
@@ -170,7 +171,7 @@ impl Db {
     fn failed(&mut self, error: &rusqlite::Error) -> Error {
         match meaning(error) {
             Meaning::Full => {
-                self.disk_full = true;
+                self.disk_full = Some(self.free_bytes);
                 Counters::add(&self.counters.refused, 1);
                 super::room::store_full("the disk is full", error)
             }
@@ -199,6 +200,9 @@ impl Db {
     fn look_at_disk(&mut self) {
         if let Some(Ok(free)) = self.home.as_ref().map(Home::free_bytes) {
             self.free_bytes = free;
+            // Nobody may have written since: what is refused unseen would be refused for ever.
+            let enough = |then: u64| free >= then.saturating_add(limits::STORE_RELIEF_BYTES);
+            self.disk_full = self.disk_full.filter(|then| !enough(*then));
         }
     }
 
@@ -237,7 +241,7 @@ impl Backend for Db {
     fn health(&self) -> Health {
         if let Some(reason) = &self.broken {
             Health::Broken(reason.clone())
-        } else if self.disk_full {
+        } else if self.disk_full.is_some() {
             Health::Full("the disk is full".into())
         } else if let Some(reason) = self.floor_reached().or_else(|| self.quota_reached.clone()) {
             Health::Full(reason)

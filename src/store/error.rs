@@ -31,7 +31,8 @@ pub enum OpenError {
     TooNew { path: PathBuf, schema: i64, known: i64 },
     /// Rights, or a read-only file system.
     #[error(
-        "the store {path} cannot be written: {source}; give the daemon's user the folder, or set `store.path`"
+        "the store {path} cannot be written: {source}; mount it for writing, give the daemon's user the folder, or set \
+         `store.path`"
     )]
     ReadOnly { path: PathBuf, source: io::Error },
     /// No space left.
@@ -48,6 +49,12 @@ pub enum OpenError {
 }
 
 impl OpenError {
+    /// Whether every further start meets the same until somebody decides what to do; else the
+    /// machine may get better by itself.
+    pub fn needs_a_decision(&self) -> bool {
+        matches!(self, Self::Corrupt { .. } | Self::Pragma { .. } | Self::TooNew { .. })
+    }
+
     /// By what the system said about `path`.
     pub(super) fn io(path: &Path, source: io::Error) -> Self {
         let path = path.to_owned();

@@ -29,6 +29,7 @@ pub struct Store {
     counters: Arc<Counters>,
     clock: Arc<dyn Clock>,
     started: BootTime,
+    opened: Arc<Opened>,
 }
 
 /// Unpacks the one reply that an operation can have.
@@ -48,7 +49,8 @@ impl Store {
         let (db, opened) = Db::open(options, Arc::clone(&clock))?;
         let io = |source| OpenError::Io { path: dir.clone(), source };
         let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(io)?;
-        let (store, writer) = Self::with_backend(Box::new(db), clock);
+        let (mut store, writer) = Self::with_backend(Box::new(db), clock);
+        store.opened = Arc::new(opened.clone());
         let thread = std::thread::Builder::new().name("store".into());
         thread.spawn(move || runtime.block_on(writer)).map_err(io)?;
         Ok((store, opened))
@@ -68,6 +70,7 @@ impl Store {
             counters: backend.counters(),
             started: clock.boot(),
             clock: Arc::clone(&clock),
+            opened: Arc::new(Opened::Sound),
         };
         (store, writer::serve(backend, receiver, health_sender, clock))
     }
@@ -179,6 +182,11 @@ impl Store {
     pub fn stats(&self) -> StoreStats {
         let uptime = self.clock.boot().since(self.started);
         self.counters.snapshot(self.health.borrow().clone(), uptime)
+    }
+
+    /// How it was found at the start of this run.
+    pub fn opened(&self) -> &Opened {
+        &self.opened
     }
 
     /// Operations that wait for the writer.

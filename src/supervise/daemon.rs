@@ -142,6 +142,7 @@ impl Works {
             tokio::spawn(service.clone().watch_deadlines()),
             tokio::spawn(service.clone().release_readings()),
             tokio::spawn(upkeep::prune(store.clone())),
+            tokio::spawn(upkeep::look_again(store.clone())),
             tokio::spawn(upkeep::keep_ledger(service.clone())),
             tokio::spawn(report(state)),
         ]);

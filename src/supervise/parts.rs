@@ -66,8 +66,10 @@ pub(super) fn open_store(config: &Config, clock: &Arc<dyn Clock>) -> Result<Stor
         },
         free_bytes_min: mb(s.free_min_mb),
     };
-    let (store, opened) =
-        Store::open(options, Arc::clone(clock)).map_err(|e| StartError::Configuration(e.to_string()))?;
+    let (store, opened) = Store::open(options, Arc::clone(clock)).map_err(|e| {
+        let kind = if e.needs_a_decision() { StartError::Configuration } else { StartError::Unavailable };
+        kind(e.to_string())
+    })?;
     match opened {
         Opened::Sound => {}
         Opened::Created => tracing::info!(dir = %s.path.display(), "a new database was made"),

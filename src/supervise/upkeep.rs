@@ -18,6 +18,18 @@ pub(super) async fn prune(store: Store) {
     }
 }
 
+/// While the store takes nothing new, looks whether that is over: nobody else may ask it anything.
+pub(super) async fn look_again(store: Store) {
+    let mut health = store.health();
+    while health.wait_for(|health| matches!(health, Health::Full(_))).await.is_ok() {
+        tokio::time::sleep(limits::STORE_LOOK_INTERVAL).await;
+        // Makes room besides, where something is too old.
+        if let Err(error) = store.prune().await {
+            tracing::debug!(%error, "the store is still full");
+        }
+    }
+}
+
 /// Brings the usage of requests that are not kept to the ledger.
 pub(super) async fn keep_ledger(service: Service) {
     loop {

@@ -3,7 +3,10 @@
 use bytes::Bytes;
 use serde_json::json;
 
-use super::{Incoming, Outgoing, Properties, Qos, topics::Topics};
+use super::{
+    Incoming, Outgoing, Properties, Qos,
+    topics::{Meaning, Topics},
+};
 use crate::{
     domain::{ClientId, Error, ErrorKind, Lane, Result, limits},
     service::{Defaults, Envelope, News, Own, Reply, Request, TopicReply, reply::error_body},
@@ -142,14 +145,32 @@ pub(super) fn refusal(reply: &TopicReply, key: &RequestKey, error: &Error) -> Ou
 
 /// What goes out instead of a final that the broker would not take.
 pub(super) fn too_large_for_broker(message: &Message, bytes: usize, max: u32) -> Outgoing {
+    let body = too_large(message.key.as_ref(), bytes, max);
+    final_message(message.topic.clone(), body, &message.properties, message.retain)
+}
+
+/// The same for the final of a request that came on `request`.
+pub(super) fn too_large_in_place(
+    topics: &Topics,
+    message: Outgoing,
+    request: &str,
+    bytes: usize,
+    max: u32,
+) -> Outgoing {
+    let key = match topics.meaning(request) {
+        Meaning::Request(key) => Some(key),
+        _ => None,
+    };
+    Outgoing { payload: too_large(key.as_ref(), bytes, max).into(), ..message }
+}
+
+fn too_large(key: Option<&RequestKey>, bytes: usize, max: u32) -> Vec<u8> {
     let why = format!(
         "the answer has {bytes} bytes as a message and the broker takes {max}; ask for fewer `max_tokens`, or \
          raise the broker's limit"
     );
     let error = Error::new(ErrorKind::TooLarge, why);
-    let id = message.key.as_ref().map(|key| &key.id);
-    let body = error_body(&error, id).to_string().into_bytes();
-    final_message(message.topic.clone(), body, &message.properties, message.retain)
+    error_body(&error, key.map(|key| &key.id)).to_string().into_bytes()
 }
 
 /// News of a request: an event at `QoS` 1, a piece of the answer at `QoS` 0.

@@ -103,7 +103,7 @@ pub(super) fn fate_of(ack: &Ack) -> Fate {
         // Quota exceeded, and what brokers say when they are out of breath: it passes.
         Ack::Refused(0x97 | 0x80 | 0x83, _) => Fate::Later,
         // Not authorised, topic name invalid, payload format invalid: somebody has to act.
-        Ack::Refused(code, reason) => Fate::Parked(format!("{reason} (0x{code:02X})")),
+        Ack::Refused(_, reason) => Fate::Parked(reason.clone()),
     }
 }
 
@@ -185,8 +185,8 @@ mod tests {
         assert_eq!(fate_of(&Ack::Delivered), Fate::Delivered);
         assert_eq!(fate_of(&Ack::NoSubscribers), Fate::Delivered);
         assert_eq!(refused(0x97), Fate::Later);
-        assert_eq!(refused(0x87), Fate::Parked("no (0x87)".into()));
-        assert_eq!(refused(0x90), Fate::Parked("no (0x90)".into()));
+        assert_eq!(refused(0x87), Fate::Parked("no".into()));
+        assert_eq!(refused(0x90), Fate::Parked("no".into()));
         assert_eq!(fate_unsent(&Unsent::Full), Fate::Later);
         assert_eq!(fate_unsent(&Unsent::Ended), Fate::Later);
         assert_eq!(fate_unsent(&Unsent::Malformed), Fate::Hopeless);

@@ -175,12 +175,6 @@ impl Reports {
         })
     }
 
-    /// A report found no room: it is due again at the next look.
-    pub(super) fn missed(&mut self) {
-        self.reported = None;
-        self.alerts.clear();
-    }
-
     /// The broker answered a final.
     pub(super) fn acknowledged(&mut self, outcome: &Ack) {
         if *outcome == Ack::NoSubscribers {

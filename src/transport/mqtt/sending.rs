@@ -8,11 +8,13 @@ use super::{
 use crate::{domain::limits, service::Notice, store::Message};
 
 impl<L: Link> Session<'_, L> {
-    /// Uses the window: first finals that a PUBACK waits for, then the outbox.
+    /// Uses the window: first reports, of which there are few, then finals that a PUBACK waits for,
+    /// then the outbox.
     pub(super) fn fill(&mut self) {
         if self.retry.is_some() {
             return;
         }
+        self.send_reports();
         while self.link.window() > 0 {
             let Some((message, owed)) = self.direct.pop() else { break };
             if !self.send_direct(message, owed) {
@@ -51,6 +53,13 @@ impl<L: Link> Session<'_, L> {
             }
             // The connection is over: the broker sends the request again.
             Err(Unsent::Ended) => return false,
+            // As with the outbox; once more only, for even that may be too large.
+            Err(Unsent::TooLarge { bytes, max }) if !owed.replaced => {
+                self.reports
+                    .outbox_alert(format!("a final of {bytes} bytes was replaced: the broker takes {max}"));
+                let small = codec::too_large_in_place(self.intake.topics(), message, &owed.topic, bytes, max);
+                return self.send_direct(small, Owed { replaced: true, ..owed });
+            }
             Err(unsent) => {
                 tracing::error!(%unsent, topic = message.topic, "a final cannot be sent");
                 self.done(&owed.topic, owed.receipt, owed.reason);
@@ -119,19 +128,28 @@ impl<L: Link> Session<'_, L> {
         self.writing.push(Box::pin(async move { store.delivered(row).await }));
     }
 
-    /// For reports and events: dropped when there is no room.
-    pub(super) fn send_free(&mut self, message: Outgoing) {
-        let free = if message.qos == Qos::AtLeastOnce { self.link.window() > 1 } else { true };
-        if free {
+    /// A report: one that finds no room waits for it, in place of an older one on its topic.
+    pub(super) fn report(&mut self, message: Outgoing) {
+        self.waiting.retain(|older| older.topic != message.topic);
+        self.waiting.push_back(message);
+        self.send_reports();
+    }
+
+    fn send_reports(&mut self) {
+        // Where there is more than one place, one stays free for finals.
+        let spare = usize::from(self.send_window > 1);
+        while self.link.window() > spare
+            && let Some(message) = self.waiting.pop_front()
+        {
             let token = self.token(Sent::Free);
-            let retained = message.retain;
-            match self.link.publish(token, message) {
-                Ok(()) => return,
-                Err(unsent) => tracing::debug!(%unsent, retained, "a report was not sent"),
+            if let Err(unsent) = self.link.publish(token, message.clone()) {
+                self.tokens.remove(&token);
+                if unsent == Unsent::Full {
+                    return self.waiting.push_front(message);
+                }
+                tracing::warn!(%unsent, topic = message.topic, "a report cannot be sent");
             }
-            self.tokens.remove(&token);
         }
-        self.reports.missed();
     }
 
     pub(super) fn tell(&mut self, notice: &Notice) {

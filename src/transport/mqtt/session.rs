@@ -50,6 +50,8 @@ pub(super) struct Owed {
     pub(super) topic: String,
     pub(super) receipt: Receipt,
     pub(super) reason: AckReason,
+    /// The final was too large for the broker, and a small one went in its place.
+    pub(super) replaced: bool,
 }
 
 /// One connection and what is under way on it.
@@ -73,6 +75,10 @@ pub(super) struct Session<'a, L> {
     pub(super) retry: Option<Instant>,
     /// The broker has answered the subscriptions: we hear, and say that we are here.
     hears: bool,
+    /// Reports that wait for room; one for each of their topics at most.
+    pub(super) waiting: VecDeque<Outgoing>,
+    /// Places of the window when nothing is under way.
+    pub(super) send_window: u16,
 }
 
 impl<'a, L: Link> Session<'a, L> {
@@ -97,6 +103,8 @@ impl<'a, L: Link> Session<'a, L> {
             writing: FuturesUnordered::new(),
             retry: None,
             hears: false,
+            waiting: VecDeque::new(),
+            send_window: 1,
         }
     }
 
@@ -110,13 +118,15 @@ impl<'a, L: Link> Session<'a, L> {
         while self.writing.next().await.is_some() {}
         if !matches!(end, End::Lost(_)) {
             let last_words = self.reports.offline();
-            let _ = self.link.publish(self.next_token, last_words);
-            self.link.close(false).await;
+            // Without room for them the last will says it.
+            let unsaid = self.link.publish(self.next_token, last_words).is_err();
+            self.link.close(unsaid).await;
         }
         end
     }
 
     fn greet(&mut self, connected: &Connected) -> Result<(), Lost> {
+        self.send_window = connected.limits.send_window;
         // What was new while nobody could be told is old by now.
         while self.notices.try_recv().is_ok() {}
         // Also when the broker still has our session: tasks or pools may be new.
@@ -144,7 +154,7 @@ impl<'a, L: Link> Session<'a, L> {
                 () = intake.renew.notified() => return End::Renew,
                 _ = ticks.tick(), if self.hears => {
                     for message in self.reports.due() {
-                        self.send_free(message);
+                        self.report(message);
                     }
                 }
                 () = tokio::time::sleep_until(retry.unwrap_or_else(Instant::now)), if retry.is_some() => {
@@ -182,7 +192,7 @@ impl<'a, L: Link> Session<'a, L> {
                 // Not before: who sees `online` may ask at once, and is to be heard.
                 if !std::mem::replace(&mut self.hears, true) {
                     for message in self.reports.on_connect() {
-                        self.send_free(message);
+                        self.report(message);
                     }
                 }
                 for answer in answers {
@@ -214,7 +224,7 @@ impl<'a, L: Link> Session<'a, L> {
         match handled {
             Handled::Acknowledge(receipt, reason) => self.done(&topic, receipt, reason),
             Handled::AnswerFirst(message, receipt, reason) => {
-                self.direct.push((*message, Owed { topic, receipt, reason }));
+                self.direct.push((*message, Owed { topic, receipt, reason, replaced: false }));
             }
             // Left with the broker, which keeps it for the next run of the daemon.
             Handled::Leave(receipt) => drop(receipt),
