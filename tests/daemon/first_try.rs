@@ -57,7 +57,8 @@ fn where_there_is_no_mosquitto_it_says_what_to_install() {
     };
     let places = ["/usr/sbin/mosquitto", "/usr/local/sbin/mosquitto"];
     let there: Vec<_> = places.iter().filter(|file| fs::exists(file).unwrap()).collect();
-    let hide: String = there.iter().map(|file| format!("mount --bind /dev/null {file} && ")).collect();
+    let hide =
+        there.iter().map(|file| format!("mount --bind /dev/null {file} && ")).collect::<Vec<_>>().concat();
     let allowed = unshare(&format!("{hide} true")).output().is_ok_and(|output| output.status.success());
     if !allowed {
         println!("left out: the kernel gives this user no namespace to hide mosquitto in");
