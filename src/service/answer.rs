@@ -65,6 +65,14 @@ impl Answer {
         }
     }
 
+    /// Waits for the end, in the form in which whoever asks again will get it.
+    pub async fn shown(&mut self) -> Result<Shown> {
+        match ended(&mut self.progress).await {
+            Some(ending) => ending.result.as_ref().map(|_| ending.shown.clone()).map_err(Clone::clone),
+            None => Err(Error::internal("the request was lost on its way")),
+        }
+    }
+
     /// Waits for the end.
     pub async fn finish(&mut self) -> Result<Outcome> {
         match ended(&mut self.progress).await {

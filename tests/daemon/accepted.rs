@@ -32,7 +32,8 @@ fn delete(daemon: &Daemon, id: &str) -> Answer {
 
 #[test]
 fn a_request_is_accepted_at_once_and_its_answer_fetched_later() {
-    let daemon = shared();
+    // Alone, so that the same prompt has the same answer.
+    let daemon = &*alone();
     let body = prompt("Tell me of the sea.", 8);
     let accepted = daemon.post(REQUESTS, &body);
     assert_eq!(accepted.status, 202);

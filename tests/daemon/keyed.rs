@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{
     harness::{Daemon, alone, prompt, shared, with},
-    http::{Answer, Event},
+    http::Answer,
     mqtt::occupy,
 };
 
@@ -21,17 +21,18 @@ fn chance() -> Value {
     with(prompt("Tell me of the sea.", 12), json!({"temperature": 2, "ignore_eos": true}))
 }
 
+/// The text of a stream.
 fn streamed(daemon: &Daemon, key: &str, body: &Value) -> String {
-    let mut connection = daemon.connect();
-    let body = with(body.clone(), json!({"outpost": {"id": key}}));
-    connection.stream(CHAT, &body);
-    let events = connection.events();
-    assert_eq!(events.last(), Some(&Event::Done));
-    let text = |event: &Event| match event {
-        Event::Data(data) => data["choices"][0]["delta"]["content"].as_str().map(ToOwned::to_owned),
-        Event::Done => None,
+    let answer = ask(daemon, key, body);
+    assert_eq!((answer.status, answer.header("content-type")), (200, Some("text/event-stream")));
+    let events = String::from_utf8(answer.body).unwrap();
+    let events: Vec<&str> = events.lines().filter_map(|line| line.strip_prefix("data: ")).collect();
+    let [chunks @ .., "[DONE]"] = &events[..] else { panic!("no end: {events:?}") };
+    let text = |chunk: &&str| {
+        let chunk: Value = serde_json::from_str(chunk).unwrap();
+        chunk["choices"][0]["delta"]["content"].as_str().map(ToOwned::to_owned)
     };
-    events.iter().filter_map(text).collect()
+    chunks.iter().filter_map(text).collect()
 }
 
 #[test]

@@ -53,10 +53,7 @@ async fn complete(app: App, peer: Peer, request: Request, read: Read) -> Result<
     if streams {
         return Ok(stream::response(answer, include_usage));
     }
-    let outcome = answer.finish().await.map_err(failed)?;
-    let mut response = Json(answer.frame.completion(&outcome)).into_response();
-    device_headers(response.headers_mut(), &id);
-    Ok(response)
+    Ok(again(answer.shown().await.map_err(failed)?, &id))
 }
 
 /// From a body to a request.

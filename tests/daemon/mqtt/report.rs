@@ -127,3 +127,23 @@ fn a_model_that_cannot_be_loaded_is_an_alert_until_it_can() {
     let late = Peer::connect(&broker, "late", &[&report("alert/model")]).rest();
     assert!(late.is_empty(), "{late:#?}");
 }
+
+#[test]
+fn who_sees_that_a_node_is_online_is_heard() {
+    let broker = Broker::start("");
+    let mut peer = Peer::connect(&broker, "eager", &[&report("availability"), &response_topic("eager", "#")]);
+    let url = format!("mqtt.url=mqtt://127.0.0.1:{}", broker.port());
+    let _daemon = Daemon::spawn(&["node.id=n", &url]);
+    assert_eq!(peer.next(&report("availability")).text(), "online");
+    peer.publish(&request_topic("eager", "1"), bytes(&prompt("Hi", 1)));
+    // Without a model that is the answer.
+    assert_eq!(peer.next(&response_topic("eager", "1")).error().1, "model_not_found");
+    // Nor was it luck: the broker had granted the subscriptions before it was told.
+    let log = broker.log();
+    let place = |words: [&str; 2]| {
+        let place = log.lines().position(|line| words.iter().all(|word| line.contains(word)));
+        place.unwrap_or_else(|| panic!("{words:?} is not in {log}"))
+    };
+    let granted = place(["Sending SUBACK to", "outpost-n"]);
+    assert!(granted < place(["Received PUBLISH from outpost-n", "/availability'"]));
+}

@@ -4,7 +4,6 @@ use serde_json::json;
 
 use super::{Message, NODE, Peer, Site, first_heard, occupy};
 
-/// Its answer is a number: see `SEVEN`.
 const TASKS: &str = r#"
 [[task]]
 name = "plain"
@@ -18,7 +17,7 @@ max_tokens = 6
 [[task]]
 name = "number"
 topic = ["plant/+/vibration", "plant/+/heat"]
-prompt = "What is 3 + 4? Answer with the number only."
+prompt = "Write the digit 1."
 schema = '{"type": "integer"}'
 result = "numbers/{{ topic[1] }}"
 temperature = 0
@@ -77,7 +76,7 @@ fn verdicts(heard: &[Message], topic: &str) -> Vec<String> {
 
 #[test]
 fn readings_become_verdicts_and_what_does_not_says_why() {
-    let site = Site::start_with(TASKS, &["engine.slots=2"]);
+    let site = Site::start_with(TASKS, &["engine.slots=1"]);
     let mut peer = Peer::connect(&site.broker, "plc", &["#"]);
     verdict_and_number(&site, &mut peer);
     reasons(&site, &mut peer);
@@ -177,7 +176,8 @@ fn of_readings_that_wait_the_newest_is_run_and_survives_the_daemon() {
         let error = peer.next(&error_topic("newest"));
         assert_eq!((error.error().1.as_str(), &error.json()["topic"]), ("superseded", &json!("newest/a")));
     }
-    site.daemon.status_when("both wait", |s| s["queued"]["normal"] == 2);
+    // What the broker has acknowledged and the store has not noted yet would come twice.
+    site.daemon.status_when("both wait", |s| s["queued"]["normal"] == 2 && s["store"]["outbox"] == 0);
     site.daemon.signal(rustix::process::Signal::KILL);
     drop(busy);
     site.daemon.restart();

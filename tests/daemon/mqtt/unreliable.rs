@@ -6,13 +6,20 @@ use serde_json::json;
 use super::{NODE, Peer, Site, bytes, finals, hears, occupy, request_topic, response_topic};
 use crate::{
     broker::Broker,
-    harness::{Daemon, prompt, until, with},
+    harness::{Daemon, binary, prompt, until, with},
 };
 
 /// A client whose session the broker keeps while it is away.
 fn loyal(broker: &Broker, client: &str) -> Peer {
     let filter = response_topic(client, "#");
     Peer::connect_as(broker, client, &[&filter], &json!({"version": 5, "session_s": 3600}))
+}
+
+/// What `outpost status` prints.
+fn shown_status(daemon: &Daemon, arguments: &[&str]) -> String {
+    let mut command = binary();
+    let output = command.arg("--socket").arg(daemon.socket()).arg("status").args(arguments).output();
+    String::from_utf8(output.unwrap().stdout).unwrap()
 }
 
 fn disconnected(daemon: &Daemon) -> String {
@@ -33,9 +40,16 @@ fn a_daemon_without_its_broker_serves_says_so_and_finds_it_when_it_comes() {
     let status = daemon.status();
     assert_eq!((&status["mqtt"]["broker"], &status["mqtt"]["connections"]), (&json!(url), &json!(0)));
     daemon.chat(&prompt("Hi", 1)).good();
+    let shown = shown_status(&daemon, &[]);
+    assert!(shown.contains("\nbroker    disconnected for ") && shown.contains(&reason), "{shown}");
+    assert!(shown.contains("\nstore     ok, "), "{shown}");
     broker.restart();
     let status = daemon.status_when("it has found it", |s| s["mqtt"]["state"] == "connected");
     assert_eq!((&status["mqtt"]["reason"], &status["mqtt"]["connections"]), (&json!(null), &json!(1)));
+    let shown = shown_status(&daemon, &[]);
+    assert!(shown.contains("\nbroker    connected for ") && shown.contains(&url), "{shown}");
+    let json: serde_json::Value = serde_json::from_str(&shown_status(&daemon, &["--json"])).unwrap();
+    assert_eq!((&json["mqtt"]["state"], &json["store"]["state"]), (&json!("connected"), &json!("ok")));
     hears(&broker, "outpost-n");
     let mut peer = Peer::connect(&broker, "plc", &[&response_topic("plc", "#")]);
     peer.publish(&request_topic("plc", "1"), bytes(&prompt("Hi", 1)));
