@@ -199,10 +199,12 @@ async fn accept_rate(service: &Service, count: usize, at_once: usize, tag: &str)
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "prints figures; run by `make bench-mqtt`"]
 async fn figures() {
-    let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).expect("a folder on the disk itself");
+    let dir = tempfile::tempdir_in(concat!(env!("CARGO_MANIFEST_DIR"), "/.cache"))
+        .expect("a folder on the disk itself");
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::new());
     let (store, _) = Store::open(StoreOptions::new(dir.path()), Arc::clone(&clock)).expect("a store");
-    let broker = Broker::start("");
+    // Else the broker waits for more to send with it, and both round trips measure its patience.
+    let broker = Broker::start("set_tcp_nodelay true");
     let service = serve(&broker, store.clone(), clock).await;
     tokio::spawn(echo(connect(&broker, "echo", "echo/request/#").await));
     let mut plc = connect(&broker, "plc", "outpost/v1/bench/response/plc/#").await;
