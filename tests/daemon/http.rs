@@ -273,14 +273,18 @@ impl Connection {
     /// Reads once; `false` at the end.
     fn fill(&mut self) -> io::Result<bool> {
         let mut bytes = [0; 16 * 1024];
-        let read = match &mut self.stream {
-            Stream::Unix(s) => s.read(&mut bytes),
-            Stream::Tcp(s) => s.read(&mut bytes),
-        };
-        // A connection that is cut off while it still sends is as closed as any other.
-        let read = match read {
-            Err(e) if e.kind() == io::ErrorKind::ConnectionReset => 0,
-            read => read?,
+        let read = loop {
+            let read = match &mut self.stream {
+                Stream::Unix(s) => s.read(&mut bytes),
+                Stream::Tcp(s) => s.read(&mut bytes),
+            };
+            match read {
+                // Signals end a read that has a deadline: signal(7).
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                // A connection that is cut off while it still sends is as closed as any other.
+                Err(e) if e.kind() == io::ErrorKind::ConnectionReset => break 0,
+                read => break read?,
+            }
         };
         self.buffer.extend_from_slice(&bytes[..read]);
         Ok(read > 0)

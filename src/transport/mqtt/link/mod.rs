@@ -61,6 +61,8 @@ use crate::domain::limits;
 #[derive(Debug)]
 pub struct MqttConnector {
     options: LinkOptions,
+    /// What `options.receive_maximum` was configured to be.
+    receive_bound: u16,
     /// Connections so far: tells their receipts apart.
     connections: u64,
     memory: Arc<Memory>,
@@ -78,7 +80,7 @@ struct Memory {
 impl MqttConnector {
     /// Does nothing yet.
     pub fn new(options: LinkOptions) -> Self {
-        Self { options, connections: 0, memory: Arc::default() }
+        Self { receive_bound: options.receive_maximum, options, connections: 0, memory: Arc::default() }
     }
 
     async fn attempt(&self, will: Outgoing) -> Result<Opened, Lost> {
@@ -119,7 +121,7 @@ impl Connector for MqttConnector {
     type Link = MqttLink;
 
     async fn connect(&mut self, will: Outgoing, receive_maximum: u16) -> Result<(MqttLink, Connected), Lost> {
-        self.options.receive_maximum = receive_maximum;
+        self.options.receive_maximum = receive_maximum.min(self.receive_bound);
         if let Some(file) = &self.options.password_file {
             self.options.password = Some(Password::read(file).map_err(Lost::permanent)?);
         }
