@@ -6,6 +6,7 @@ use std::{
     process::{Child, ChildStdin, Command, Stdio},
     sync::mpsc::{Receiver, channel},
     thread,
+    time::Instant,
 };
 
 use serde_json::{Value, json};
@@ -92,12 +93,13 @@ impl Peer {
         });
         let orders = child.stdin.take();
         let mut peer = Self { child, orders, news, heard: VecDeque::new(), marker, marks: 0 };
-        while peer.news("it is subscribed").get("ready").is_none() {}
+        let deadline = Instant::now() + DEADLINE;
+        while peer.news("it is subscribed", deadline).get("ready").is_none() {}
         peer
     }
 
-    fn news(&mut self, what: &str) -> Value {
-        let news = self.news.recv_timeout(DEADLINE);
+    fn news(&mut self, what: &str, deadline: Instant) -> Value {
+        let news = self.news.recv_timeout(deadline.saturating_duration_since(Instant::now()));
         news.unwrap_or_else(|e| panic!("still waiting until {what} ({e}); heard: {:#?}", self.heard))
     }
 
@@ -127,8 +129,10 @@ impl Peer {
         if let Some(at) = self.heard.iter().position(&wanted) {
             return self.heard.remove(at).unwrap();
         }
+        // For all of it: what goes on for ever is not what was waited for.
+        let deadline = Instant::now() + DEADLINE;
         loop {
-            let news = self.news(what);
+            let news = self.news(what, deadline);
             let Some(message) = message(&news) else { continue };
             if wanted(&message) {
                 return message;

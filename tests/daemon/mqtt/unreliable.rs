@@ -75,11 +75,15 @@ fn finals_that_were_made_while_the_broker_was_away_arrive_after() {
         disconnected(&site.daemon);
         drop(busy);
         site.daemon.status_when("its final waits", |s| s["in_flight"] == 0 && s["store"]["outbox"] == 1);
+        if power_cut {
+            // It was not the broker's alone: a daemon that begins with a full outbox empties it.
+            site.daemon.signal(Signal::KILL);
+            site.daemon.restart();
+        }
         site.broker.restart();
         peer.next(&response_topic("plc", id)).answer();
         site.settled();
     }
-    assert!(site.daemon.status()["mqtt"]["connections"].as_u64().unwrap() >= 3);
     let heard = peer.rest();
     assert!(
         finals(&heard, "plc", "stopped").is_empty() && finals(&heard, "plc", "killed").is_empty(),
