@@ -55,7 +55,7 @@ mosquitto:
 
 # Hundreds of kills of daemon and broker instead of a few; about ten minutes.
 soak: runtime model $(CLIENTS)/python
-	OUTPOST_CRASH_FACTOR=17 $(CARGO) test --locked --package outpost --test crash -- --nocapture
+	OUTPOST_CRASH_FACTOR=20 $(CARGO) test --locked --package outpost --test crash -- --nocapture
 
 check: $(CACHE)/bin/cargo-deny
 	$(CARGO) fmt --all --check

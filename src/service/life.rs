@@ -13,7 +13,7 @@ use super::{
     spec,
 };
 use crate::{
-    domain::{Deadline, Error, ErrorKind, Result, limits},
+    domain::{Deadline, Error, ErrorKind, Result, Stamp, limits},
     engine::Cancel,
     store::Stored,
 };
@@ -50,8 +50,7 @@ impl Service {
     fn take_up(&self, stored: Stored) {
         let s = &self.shared;
         let now = s.clock.boot();
-        let passed = stored.accepted.elapsed(&s.clock.stamp());
-        let left = stored.budget.map(|budget| budget.saturating_sub(passed));
+        let left = left_of(stored.budget, &stored.accepted, &s.clock.stamp());
         let deadline = left.map(|left| Deadline::after(now, left));
         let (reply, read) = spec::read(&stored.key, &stored.spec, s.defaults);
         let (request, unreadable) = match read {
@@ -144,5 +143,71 @@ impl Service {
         let ended = matches!(*live.progress.borrow(), Progress::Ended(_));
         self.end_early(live, Error::new(ErrorKind::Cancelled, "the request was cancelled"));
         !ended
+    }
+}
+
+/// What a request that was accepted then still has of its budget now; zero when its time is over,
+/// `None` when it has no deadline. What may have passed and is not certain is not counted.
+fn left_of(budget: Option<Duration>, accepted: &Stamp, now: &Stamp) -> Option<Duration> {
+    budget.map(|budget| budget.saturating_sub(accepted.elapsed(now)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{BootTime, UnixSeconds};
+
+    const DAY: i64 = 86_400;
+    const YEAR: i64 = 365 * DAY;
+    const HOUR: Duration = Duration::from_hours(1);
+
+    fn stamp(boot_id: &str, boot_s: u64, wall: i64, synced: bool) -> Stamp {
+        let boot = BootTime::new(Duration::from_secs(boot_s));
+        Stamp { boot_id: boot_id.into(), boot, wall: UnixSeconds(wall), synced }
+    }
+
+    /// Of an hour, for a request that was accepted at 10,000 s of boot `a`, in the year 2026.
+    fn left(synced: bool, now: &Stamp) -> Duration {
+        left_of(Some(HOUR), &stamp("a", 10_000, 56 * YEAR, synced), now).unwrap()
+    }
+
+    #[test]
+    fn a_restart_of_the_daemon_takes_as_much_of_a_deadline_as_it_lasts_whatever_the_wall_clock_does() {
+        for wall in [0, 55 * YEAR, 57 * YEAR, -YEAR] {
+            for synced in [false, true] {
+                let now = stamp("a", 10_600, wall, synced);
+                assert_eq!(left(true, &now), Duration::from_mins(50), "{now:?}");
+                assert_eq!(left(false, &now), Duration::from_mins(50), "{now:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_reboot_takes_the_time_without_power_too_when_both_clocks_were_right() {
+        assert_eq!(left(true, &stamp("b", 30, 56 * YEAR + 1_200, true)), Duration::from_mins(40));
+        assert_eq!(left(true, &stamp("b", 30, 56 * YEAR + DAY, true)), Duration::ZERO, "its time is over");
+        assert_eq!(left(true, &stamp("b", 30, 57 * YEAR, true)), Duration::ZERO, "a year in the cupboard");
+    }
+
+    #[test]
+    fn a_year_that_no_clock_vouches_for_ends_no_request() {
+        for (then, now) in [(false, true), (true, false), (false, false)] {
+            for wall in [0, 55 * YEAR, 57 * YEAR] {
+                let left = left(then, &stamp("b", 60, wall, now));
+                assert_eq!(left, Duration::from_mins(59), "only the uptime is certain");
+            }
+        }
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_prolongs_no_deadline_beyond_the_uptime() {
+        assert_eq!(left(true, &stamp("b", 60, 55 * YEAR, true)), Duration::from_mins(59));
+        assert_eq!(left(true, &stamp("b", 7_200, 55 * YEAR, true)), Duration::ZERO);
+    }
+
+    #[test]
+    fn what_has_no_deadline_never_comes_too_late() {
+        let now = stamp("b", 30, 99 * YEAR, true);
+        assert_eq!(left_of(None, &stamp("a", 10_000, 56 * YEAR, true), &now), None);
     }
 }

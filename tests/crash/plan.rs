@@ -68,7 +68,7 @@ pub(crate) fn moment(dice: &mut Dice) -> Moment {
     if dice.once_in(3) {
         Moment::Ready(dice.millis(100, 2_000))
     } else {
-        Moment::Answers(1 + dice.below(8) as usize, dice.millis(0, 300))
+        Moment::Answers(1 + dice.below(4) as usize, dice.millis(0, 300))
     }
 }
 

@@ -122,7 +122,7 @@ impl Board {
         found_within(LAST_ANSWERS, || {
             let tally = self.client.tally();
             let store = &self.node.get("/v1/status")?.1["store"];
-            let done = tally.acked() == tally.sent() && tally.answered() == tally.sent();
+            let done = tally.acked() == tally.sent() && tally.unanswered().is_empty();
             (done && store["outbox"] == 0 && store["unfinished"] == 0).then_some(())
         });
         let store = self.node.status()["store"].clone();
@@ -175,7 +175,8 @@ fn report(
          requests                  {} sent, {} acknowledged, {} answered\n\
          finals                    {} heard, {} of them identical copies, {} contradictions\n\
          kinds of finals           {:?}\n\
-         sent again by the client  {}\n\
+         asked twice by the client {}, for the same final again\n\
+         sent again by the client  {}, for want of a final after the broker's death\n\
          client's connections      {}, {} of them to a broker that did not know it\n\
          exec to READY, ms         median {}, 95 % {}, longest {}\n\
          database                  {bytes} bytes, quick_check {sound}",
@@ -189,6 +190,7 @@ fn report(
         tally.copies(),
         tally.contradictions().len(),
         tally.kinds,
+        tally.twice(),
         tally.again,
         tally.connections.0,
         tally.connections.1,

@@ -7,6 +7,8 @@ use serde_json::Value;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Request {
     acked: bool,
+    /// It was asked once more after its final.
+    twice: bool,
     /// Finals by the digest of their bytes, and how often each came.
     finals: BTreeMap<String, usize>,
 }
@@ -35,6 +37,7 @@ impl Tally {
                 self.of(&text("id")).acked = true;
             }
             "again" => self.again += 1,
+            "twice" => self.of(&text("id")).twice = true,
             "final" => {
                 let request = self.of(&text("id"));
                 let first = request.finals.is_empty();
@@ -67,6 +70,11 @@ impl Tally {
         self.requests.values().filter(|r| !r.finals.is_empty()).count()
     }
 
+    /// Requests that were asked once more after their final.
+    pub(crate) fn twice(&self) -> usize {
+        self.requests.values().filter(|r| r.twice).count()
+    }
+
     /// Messages with a final, copies included.
     pub(crate) fn finals(&self) -> usize {
         self.requests.values().flat_map(|r| r.finals.values()).sum()
@@ -82,9 +90,9 @@ impl Tally {
         self.named(|r| r.finals.len() > 1)
     }
 
-    /// Requests that the broker acknowledged and nobody answered.
+    /// Requests that the broker acknowledged and nobody answered, or not as often as they were asked.
     pub(crate) fn unanswered(&self) -> Vec<&str> {
-        self.named(|r| r.acked && r.finals.is_empty())
+        self.named(|r| r.acked && r.finals.values().sum::<usize>() < 1 + usize::from(r.twice))
     }
 
     fn named(&self, wrong: impl Fn(&Request) -> bool) -> Vec<&str> {

@@ -2,9 +2,10 @@
 
 usage: crash_client.py PORT NODE CLIENT SEED OUTSTANDING
 
-Publishes requests with ids and always has OUTSTANDING of them without a final. What it does and
-hears it writes to standard output, one JSON object a line; who reads that judges. Commands come on
-standard input, one a line:
+Publishes requests with ids and always has OUTSTANDING of them without a final. Every fourth it asks
+once more when it has its final: it is to get the same one again. What it does and hears it writes to
+standard output, one JSON object a line; who reads that judges. Commands come on standard input, one
+a line:
 
   risk SECONDS  the broker was killed and may have forgotten what it acknowledged: requests that are
                 still without a final after SECONDS are sent once more, same id, same body
@@ -38,6 +39,7 @@ class Client:
         self.chance = random.Random(seed)
         self.open = {}  # id: [body, time to send it once more or None]
         self.mids = {}
+        self.bodies = {}  # of requests that were not asked twice yet
         self.count = 0
         self.heard_online = False
         self.stopping = False
@@ -72,6 +74,10 @@ class Client:
         kind = body["error"]["code"] if "error" in body else body["object"]
         say("final", id=request, digest=hashlib.sha256(message.payload).hexdigest()[:16], kind=kind)
         self.open.pop(request, None)
+        if (body := self.bodies.pop(request, None)) and self.chance.random() < 0.25:
+            say("twice", id=request)
+            self.open[request] = [body, None]
+            self.publish(request, body)
 
     def publish(self, request, body):
         sent = self.link.publish(f"{self.root}/request/{self.name}/{request}", body, qos=1)
@@ -89,6 +95,7 @@ class Client:
         })
         say("sent", id=request)
         self.open[request] = [body, None]
+        self.bodies[request] = body
         self.publish(request, body)
 
     def obey(self, command):
