@@ -36,7 +36,7 @@ pub struct Identity {
 pub struct BrokerState {
     /// Which broker.
     pub url: String,
-    /// Why there is no connection; `None` while there is one.
+    /// Why nothing is heard from there; `None` while it is.
     pub lost: Option<String>,
     /// Since when it is as it is.
     pub since: BootTime,
@@ -50,7 +50,7 @@ impl BrokerState {
         Self { url: url.into(), lost: Some("connecting".into()), since: now, connections: 0 }
     }
 
-    /// There is a connection.
+    /// There is a connection, and the broker has answered the subscriptions: who asks is heard.
     pub fn connected(&mut self, now: BootTime) {
         (self.lost, self.since) = (None, now);
         self.connections += 1;

@@ -42,7 +42,6 @@ pub struct Client<C> {
     intake: Arc<Intake>,
     reports: Reports,
     notices: mpsc::Receiver<Notice>,
-    state: watch::Sender<BrokerState>,
     clock: Arc<dyn Clock>,
     node: String,
 }
@@ -72,9 +71,8 @@ impl<C: Connector> Client<C> {
             intake: Arc::new(intake),
             clock: Arc::clone(&setup.identity.clock),
             node: setup.identity.node.clone(),
-            reports: Reports::new(setup.service, setup.identity, setup.topics),
+            reports: Reports::new(setup.service, setup.identity, setup.topics, setup.state),
             notices: setup.notices,
-            state: setup.state,
         }
     }
 
@@ -96,7 +94,6 @@ impl<C: Connector> Client<C> {
                 connection = connecting => match connection {
                     Err(lost) => lost,
                     Ok((link, connected)) => {
-                        self.state.send_modify(|state| state.connected(self.clock.boot()));
                         let began = self.clock.boot();
                         let session = Session::new(link, &self.intake, &mut self.reports, &mut self.notices);
                         let end = session.run(&connected, &stop).await;
@@ -107,6 +104,7 @@ impl<C: Connector> Client<C> {
                             End::Stopped => break,
                             End::Renew => {
                                 tracing::info!("connecting to the broker again, with its files read anew");
+                                self.reports.lost("connecting again, with files read anew");
                                 tries = 0;
                                 continue;
                             }
@@ -123,7 +121,7 @@ impl<C: Connector> Client<C> {
                 retry_in_ms = wait.as_millis() as u64,
                 "no connection to the broker"
             );
-            self.state.send_modify(|state| state.lost(&lost.reason, self.clock.boot()));
+            self.reports.lost(&lost.reason);
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
@@ -131,6 +129,6 @@ impl<C: Connector> Client<C> {
                 () = self.intake.renew.notified() => {}
             }
         }
-        self.state.send_modify(|state| state.lost("Outpost is stopping", self.clock.boot()));
+        self.reports.lost("Outpost is stopping");
     }
 }

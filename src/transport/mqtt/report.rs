@@ -3,12 +3,16 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
+use tokio::sync::watch;
 
 use super::{Ack, Outgoing, Properties, Qos, topics::Topics};
 use crate::{
     domain::{BootTime, Lane, limits},
     engine::EngineState,
-    service::{Service, status, status::Identity},
+    service::{
+        Service, status,
+        status::{BrokerState, Identity},
+    },
     store::Health,
 };
 
@@ -20,6 +24,7 @@ pub(super) struct Reports {
     service: Service,
     identity: Identity,
     topics: Topics,
+    state: watch::Sender<BrokerState>,
     /// The last status without what changes all the time.
     reported: Option<Value>,
     status_due: Option<BootTime>,
@@ -31,12 +36,18 @@ pub(super) struct Reports {
 }
 
 impl Reports {
-    pub(super) fn new(service: Service, identity: Identity, topics: Topics) -> Self {
+    pub(super) fn new(
+        service: Service,
+        identity: Identity,
+        topics: Topics,
+        state: watch::Sender<BrokerState>,
+    ) -> Self {
         let metrics_due = identity.clock.boot();
         Self {
             service,
             identity,
             topics,
+            state,
             reported: None,
             status_due: None,
             metrics_due,
@@ -57,8 +68,15 @@ impl Reports {
         Outgoing { topic, payload, qos: Qos::AtLeastOnce, retain: true, properties: Properties::default() }
     }
 
-    /// Everything retained, anew: the broker may be another one, or may have forgotten.
+    /// There is no connection, or none any more.
+    pub(super) fn lost(&self, reason: &str) {
+        self.state.send_modify(|state| state.lost(reason, self.identity.clock.boot()));
+    }
+
+    /// There is one, and we hear. Everything retained, anew: the broker may be another one, or
+    /// may have forgotten.
     pub(super) fn on_connect(&mut self) -> Vec<Outgoing> {
+        self.state.send_modify(|state| state.connected(self.identity.clock.boot()));
         self.trouble = None;
         self.reported = None;
         self.alerts.clear();
