@@ -1,6 +1,6 @@
 # make demo    fetch, build, start the daemon, ask it a question over its socket and over MQTT
 # make test    everything that can be tested on this machine
-# make soak    hundreds of kills of daemon and broker, about ten minutes
+# make soak    hundreds of kills of daemon and broker, about five minutes
 # make check   the quick gate: format, lints, documentation, architecture, dependencies
 # make bench   what this board does with the demo model; sizes; ratios
 # make bench-mqtt   what durability and MQTT cost
@@ -53,7 +53,7 @@ test: runtime model $(CLIENTS)/python mosquitto
 mosquitto:
 	models/setup.sh mosquitto
 
-# Hundreds of kills of daemon and broker instead of a few; about ten minutes.
+# Hundreds of kills of daemon and broker instead of a few; about five minutes.
 soak: runtime model $(CLIENTS)/python
 	OUTPOST_CRASH_FACTOR=20 $(CARGO) test --locked --package outpost --test crash -- --nocapture
 
