@@ -143,7 +143,8 @@ settings! {
         keep_hours: usize = 24;
         /// Room that must be left on the disk, MB. Below: new requests are refused.
         free_min_mb: usize = 64;
-        /// Answers that may wait for the broker, 16 to 1000000. Beyond: new requests over MQTT are refused.
+        /// Messages that may wait for the broker, 16 to 1000000. Beyond: what tasks say of readings that became no
+        /// request is dropped; the answers of accepted requests always wait.
         outbox_max: usize = 20_000;
         /// Hours that an answer waits for the broker, 1 to 8760. Beyond: it is dropped and counted.
         outbox_keep_hours: usize = 168;

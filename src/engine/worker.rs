@@ -149,9 +149,7 @@ impl Running {
             }
             self.drop_cancelled();
             if let Err(error) = self.step() {
-                for sequence in self.decoding.drain(..).chain(self.prefilling.take()) {
-                    sequence.fail(Error::internal(&error));
-                }
+                // The sequences go without a word, as in a panic: their requests may run once more.
                 return Ended::Broken(error.to_string());
             }
             EngineStats::add(&self.stats.steps, 1);

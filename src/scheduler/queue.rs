@@ -130,8 +130,7 @@ impl<T> FairQueue<T> {
     pub fn push(&mut self, place: Place, lane: Lane, work: Work, item: T) -> Ticket {
         let flow = (place.client.clone(), lane);
         let start = self.finished.get(&flow).copied().unwrap_or(0).max(self.virtual_time);
-        let advance = work.tokens().max(1) * (Lane::Interactive.weight() / lane.weight());
-        self.finished.insert(flow, start + advance);
+        self.finished.insert(flow, start + advance(work, lane));
         let ticket = Ticket { start, lane, number: self.next_number };
         self.next_number += 1;
         self.entries.insert(ticket, Entry { place, work, item });
@@ -142,23 +141,33 @@ impl<T> FairQueue<T> {
     pub fn pop(&mut self) -> Option<T> {
         let (ticket, entry) = self.entries.pop_first()?;
         self.virtual_time = ticket.start;
+        self.forget_the_past();
+        self.release(entry.place);
+        Some(entry.item)
+    }
+
+    /// Takes one out that no longer wants to wait. Its flow has not had what it asked for, and pays
+    /// nothing: a sensor whose newer readings replace older ones keeps its turn.
+    pub fn remove(&mut self, ticket: Ticket) -> Option<T> {
+        let entry = self.entries.remove(&ticket)?;
+        if let Some(finish) = self.finished.get_mut(&(entry.place.client.clone(), ticket.lane)) {
+            *finish = finish.saturating_sub(advance(entry.work, ticket.lane));
+        }
+        self.forget_the_past();
+        self.release(entry.place);
+        Some(entry.item)
+    }
+
+    /// Drops claims that have no meaning any more; this also bounds the map.
+    fn forget_the_past(&mut self) {
         if self.entries.is_empty() {
-            // Nobody waits, so nobody has a claim from before; this also bounds the map.
+            // Nobody waits, so nobody has a claim from before.
             self.finished.clear();
             self.virtual_time = 0;
         } else {
             let now = self.virtual_time;
             self.finished.retain(|_, finish| *finish > now);
         }
-        self.release(entry.place);
-        Some(entry.item)
-    }
-
-    /// Takes one out that no longer wants to wait.
-    pub fn remove(&mut self, ticket: Ticket) -> Option<T> {
-        let entry = self.entries.remove(&ticket)?;
-        self.release(entry.place);
-        Some(entry.item)
     }
 
     /// Takes everything out.
@@ -173,11 +182,6 @@ impl<T> FairQueue<T> {
                 entry.item
             })
             .collect()
-    }
-
-    /// Everything that waits, in the order in which it would run if nothing else came.
-    pub fn iter(&self) -> impl Iterator<Item = (Ticket, &T)> {
-        self.entries.iter().map(|(ticket, entry)| (*ticket, &entry.item))
     }
 
     /// What runs before `ticket` if nothing else comes: entries and their work.
@@ -212,6 +216,11 @@ impl<T> FairQueue<T> {
     pub fn free(&self) -> usize {
         self.bounds.entries.saturating_sub(self.taken)
     }
+}
+
+/// How far a flow's clock goes on for an entry.
+fn advance(work: Work, lane: Lane) -> u64 {
+    work.tokens().max(1) * (Lane::Interactive.weight() / lane.weight())
 }
 
 #[cfg(test)]
@@ -260,6 +269,21 @@ mod tests {
         assert_eq!(first[0], Lane::Interactive);
         let batch = first.iter().filter(|l| **l == Lane::Batch).count();
         assert!((1..=2).contains(&batch), "{batch} of 20");
+    }
+
+    #[test]
+    fn a_client_whose_entries_are_replaced_keeps_its_turn() {
+        let mut queue = FairQueue::new(BOUNDS);
+        for n in 0..4 {
+            put(&mut queue, "plc", Lane::Normal, 100, format!("plc {n}")).unwrap();
+        }
+        let mut newest = put(&mut queue, "sensor", Lane::Normal, 100, "reading 0".into()).unwrap();
+        for n in 1..20 {
+            assert!(queue.remove(newest).is_some());
+            newest = put(&mut queue, "sensor", Lane::Normal, 100, format!("reading {n}")).unwrap();
+        }
+        assert_eq!(queue.pop().unwrap(), "plc 0");
+        assert_eq!(queue.pop().unwrap(), "reading 19", "what never ran has cost it nothing");
     }
 
     #[test]

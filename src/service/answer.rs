@@ -141,6 +141,15 @@ impl Same {
         }
     }
 
+    /// Waits for the end without holding the request; `None` when its final is not kept.
+    pub(super) async fn kept(self) -> Option<Shown> {
+        let From::Running { mut progress, live, service } = self.0 else { return None };
+        // Nothing of it may be held: a caller that leaves ends it all the same.
+        drop((live, service));
+        let ending = ended(&mut progress).await?;
+        ending.on_disk.then(|| ending.shown.clone())
+    }
+
     /// Waits for the final. For as long as somebody waits, a synchronous request goes on.
     pub async fn finish(self) -> Result<Shown> {
         match self.0 {

@@ -89,9 +89,12 @@ impl Service {
     }
 
     async fn try_accept(&self, request: Request, reply: Reply) -> Result<Receipt> {
-        self.refuse_when_draining()?;
-        if let Some(same) = self.known(&request)? {
-            return same.once_on_disk().await;
+        loop {
+            self.refuse_when_draining()?;
+            let Some(there) = self.shared.lives.get(&request.key) else { break };
+            if let Some(receipt) = self.join(&request, &reply, there).await? {
+                return Ok(receipt);
+            }
         }
         let (key, digest) = (request.key.clone(), request.digest);
         match self.accept_new(request, reply).await {
@@ -121,7 +124,10 @@ impl Service {
         let place = self.admit(&live)?;
         if let Err(there) = self.shared.lives.insert(&live) {
             self.shared.queue().release(place);
-            return self.attach(&live.request, there)?.once_on_disk().await;
+            let Keeping::Durable(reply) = &live.keeping else { return Err(conflict()) };
+            let receipt = self.join(&live.request, reply, there).await?;
+            let gone = || Error::internal("the same request was there a moment ago; ask again");
+            return Ok(receipt.unwrap_or_else(|| Receipt::Uncertain(gone())));
         }
         let same = Same::running(self.clone(), &live);
         match self.persist(&live, place).await {
@@ -159,6 +165,17 @@ impl Service {
         }
         self.shared.metrics.duplicate();
         Ok(Same::running(self.clone(), &there))
+    }
+
+    /// Accepts a request that is on its way already. One that lives only as long as its caller, or
+    /// whose final goes elsewhere, is waited for: its final is the final of this one, too. `None`
+    /// when it ended without one, and may be accepted anew.
+    async fn join(&self, request: &Request, reply: &Reply, there: Arc<Live>) -> Result<Option<Receipt>> {
+        let same = self.attach(request, Arc::clone(&there))?;
+        match &there.keeping {
+            Keeping::Durable(to) if *reply == Reply::Kept || to == reply => same.once_on_disk().await.map(Some),
+            _ => Ok(same.kept().await.map(Receipt::Done)),
+        }
     }
 
     fn finished(&self, digest: Digest, stored: Stored) -> Result<Shown> {

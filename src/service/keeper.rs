@@ -101,7 +101,7 @@ impl Service {
     pub(super) fn enqueue(&self, live: &Arc<Live>, place: Place) {
         let s = &self.shared;
         let work = self.work(live);
-        live.progress.send_replace(Progress::Queued);
+        live.advance(Progress::Queued);
         {
             let mut queue = s.queue();
             let ticket = queue.push(place, live.request.lane, work, Arc::clone(live));

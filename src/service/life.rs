@@ -70,7 +70,8 @@ impl Service {
             _ => None,
         });
         if let Some(error) = lost {
-            return self.settle(&live, Err(error), None);
+            self.settle(&live, Err(error), None);
+            return;
         }
         let place = s.queue().reserve_anyway(&live.key().client, live.request.body.len());
         self.enqueue(&live, place);
@@ -87,9 +88,9 @@ impl Service {
                 let Some(deadline) = live.deadline else { continue };
                 match deadline.remaining(now) {
                     Some(left) => sleep = sleep.min(left),
-                    None if self.take_from_queue(&live) => self.settle(&live, Err(too_late()), None),
                     // On its way in or out, or running: who has it watches its deadline.
-                    None => {}
+                    None if !self.take_from_queue(&live) => {}
+                    None => drop(self.settle(&live, Err(too_late()), None)),
                 }
             }
             tokio::select! {
@@ -104,6 +105,7 @@ impl Service {
     /// ends it with `draining`.
     pub async fn drain(&self, grace: Duration) {
         let s = &self.shared;
+        self.close_readings().await;
         s.draining.store(true, Ordering::Release);
         let waiting = s.queue().drain();
         for live in waiting {
@@ -138,11 +140,23 @@ impl Service {
         }
     }
 
-    /// Ends a request that its sender no longer wants. False when it has ended already.
+    /// Ends a request that its sender no longer wants. False when another final comes first.
     pub(super) fn cancel_live(&self, live: &Arc<Live>) -> bool {
-        let ended = matches!(*live.progress.borrow(), Progress::Ended(_));
-        self.end_early(live, Error::new(ErrorKind::Cancelled, "the request was cancelled"));
-        !ended
+        self.end_early(live, Error::new(ErrorKind::Cancelled, "the request was cancelled"))
+    }
+
+    /// The same for one that is on disk and that nobody runs here: it was left for the next run of
+    /// the daemon. False when somebody took it up meanwhile.
+    pub(super) fn cancel_shelved(&self, stored: Stored) -> bool {
+        let now = self.shared.clock.boot();
+        let (reply, read) = spec::read(&stored.key, &stored.spec, self.shared.defaults);
+        let request = read.unwrap_or_else(|_| spec::stub(stored.key, stored.digest, stored.lane));
+        let live = Arc::new(Live::new(request, Keeping::Durable(reply), None, now, None));
+        if self.shared.lives.insert(&live).is_err() {
+            return false;
+        }
+        live.advance(Progress::Queued);
+        self.cancel_live(&live)
     }
 }
 

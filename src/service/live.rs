@@ -102,6 +102,8 @@ pub(super) struct Live {
     /// Its final is on its way: whoever sets this writes it, nobody else.
     settling: AtomicBool,
     ran_again: AtomicBool,
+    /// This run of the daemon has counted a start of it.
+    begun: AtomicBool,
     /// What is asked the second time, when the first answer was not what a task needs.
     second: OnceLock<Input>,
 }
@@ -127,6 +129,7 @@ impl Live {
             callers: AtomicU32::new(0),
             settling: AtomicBool::new(false),
             ran_again: AtomicBool::new(false),
+            begun: AtomicBool::new(false),
             second: OnceLock::new(),
         }
     }
@@ -152,6 +155,27 @@ impl Live {
     /// Asks something else the next time; true once.
     pub(super) fn ask_again(&self, input: Input) -> bool {
         self.second.set(input).is_ok()
+    }
+
+    /// Whether its start is still to be counted; true once.
+    pub(super) fn claim_begin(&self) -> bool {
+        !self.begun.swap(true, Ordering::AcqRel)
+    }
+
+    /// Whether its start was counted and is to be taken back; true once.
+    pub(super) fn claim_spare(&self) -> bool {
+        self.begun.swap(false, Ordering::AcqRel)
+    }
+
+    /// Goes on to the next state; nothing comes after the end, however late it is said.
+    pub(super) fn advance(&self, next: Progress) {
+        self.progress.send_if_modified(|progress| {
+            let goes = !matches!(progress, Progress::Ended(_));
+            if goes {
+                *progress = next;
+            }
+            goes
+        });
     }
 
     /// Whether it may run once more after the engine died under it; true once.

@@ -1,6 +1,9 @@
 //! From a request to what the engine needs of it: token ids, room for the answer.
 
-use std::sync::Arc;
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
 
 use super::{Input, Request, reply::Frame};
 use crate::{
@@ -47,7 +50,8 @@ pub(super) fn prepare(
         let why = format!("model `{wanted}` is not loaded here; ask for `{}` or `auto`", model.manifest.name);
         return Err(Error { param: Some("model".into()), ..Error::new(ErrorKind::ModelNotFound, why) });
     }
-    let prompt = encode(input, model, clock)?;
+    let prompt = catch_unwind(AssertUnwindSafe(|| encode(input, model, clock)))
+        .unwrap_or_else(|_| Err(Error::internal("the tokenizer or the chat template panicked")))?;
     check_bias(request, model)?;
     let answer_tokens = model
         .answer_room(prompt.len(), request.options.tokens_max)

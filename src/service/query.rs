@@ -9,7 +9,7 @@ use crate::{
     domain::{Error, ErrorKind, Lane, Result},
     engine::EngineState,
     observe::Metrics,
-    store::RequestKey,
+    store::{RequestKey, Stored},
 };
 
 /// A request that was asked about.
@@ -26,9 +26,15 @@ impl Service {
         if let Some(document) = self.describe(key) {
             return Ok(Known::Waiting(document));
         }
-        let stored = self.shared.store.find(key.client.clone(), key.id.clone()).await?;
-        match stored.and_then(|stored| stored.finished) {
-            Some(ending) => Ok(Known::Done(ending.into())),
+        match self.shared.store.find(key.client.clone(), key.id.clone()).await? {
+            Some(Stored { finished: Some(ending), .. }) => Ok(Known::Done(ending.into())),
+            // Left on disk for the next run of the daemon.
+            Some(stored) => Ok(Known::Waiting(json!({
+                "id": key.id.as_str(),
+                "object": "request",
+                "state": Progress::Queued.name(),
+                "lane": stored.lane.name(),
+            }))),
             None => Err(unknown(key)),
         }
     }
@@ -59,7 +65,10 @@ impl Service {
             return Ok(if self.cancel_live(&live) { "cancelled" } else { "finished" });
         }
         match self.shared.store.find(key.client.clone(), key.id.clone()).await? {
-            Some(_) => Ok("finished"),
+            Some(stored) => {
+                let unfinished = stored.finished.is_none();
+                Ok(if unfinished && self.cancel_shelved(stored) { "cancelled" } else { "finished" })
+            }
             None => Err(unknown(key)),
         }
     }

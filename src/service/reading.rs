@@ -1,6 +1,9 @@
 //! What sensors send: from a reading to a request, and from an answer to a result.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
@@ -12,7 +15,7 @@ use super::{
     shared::lock,
 };
 use crate::{
-    domain::{Error, ErrorKind, Lane, Outcome, RequestId, Result, limits},
+    domain::{BootTime, Error, ErrorKind, Lane, Outcome, RequestId, Result, limits},
     store::{Digest, NewMessage, RequestKey},
     task::{Decision, Rendered, Task, TaskError},
 };
@@ -32,12 +35,22 @@ pub struct Reading<'a> {
 
 impl Service {
     /// Takes a reading to every task that listens to its topic. An error means that it is
-    /// not certain to be kept: the broker is to send it again.
+    /// not certain to be kept: the broker is to send it again. A reading that comes too soon
+    /// (`every_ms`) is held in memory until a newer one takes its place or its time comes: an
+    /// orderly end of the daemon runs it, a power cut loses it.
     pub async fn reading(&self, reading: Reading<'_>) -> Result<()> {
         let s = &self.shared;
+        if s.readings_closed.load(Ordering::Acquire) {
+            return Err(Error::new(ErrorKind::Draining, "Outpost is stopping; the broker keeps the reading"));
+        }
         let tasks: Vec<Arc<Task>> = s.tasks.matching(reading.topic).cloned().collect();
         for task in tasks {
             if reading.retained && !task.options().accept_retained {
+                continue;
+            }
+            let digest = reading_digest(reading.topic, reading.payload);
+            if reading.again && self.was_taken_in(&task, digest).await? {
+                s.metrics.duplicate();
                 continue;
             }
             let decision = {
@@ -49,7 +62,7 @@ impl Service {
                 decision
             };
             match decision {
-                Decision::Run => self.run_task(&task, reading.topic, reading.payload, reading.again).await?,
+                Decision::Run => self.run_task(&task, reading.topic, reading.payload).await?,
                 Decision::Later { .. } => s.held.notify_one(),
                 Decision::Skip(why) => {
                     s.metrics.reading_skipped(why.name());
@@ -64,14 +77,7 @@ impl Service {
         let s = &self.shared;
         loop {
             let held = s.held.notified();
-            let now = s.clock.boot();
-            let due = lock(&s.gate).due(now);
-            for reading in due {
-                let task = reading.task;
-                if let Err(error) = self.run_task(&task, &reading.topic, &reading.payload, false).await {
-                    tracing::warn!(task = task.name(), topic = reading.topic, %error, "a reading was not taken in");
-                }
-            }
+            self.release_until(s.clock.boot()).await;
             let next = lock(&s.gate).next_due().map(|at| at.since(s.clock.boot()));
             tokio::select! {
                 biased;
@@ -81,12 +87,31 @@ impl Service {
         }
     }
 
-    async fn run_task(&self, task: &Arc<Task>, topic: &str, payload: &[u8], again: bool) -> Result<()> {
-        let digest = reading_digest(topic, payload);
-        if again && self.was_taken_in(task, digest).await? {
-            self.shared.metrics.duplicate();
-            return Ok(());
+    /// Takes no more readings, and runs those that are held: they would be gone with the daemon.
+    pub(super) async fn close_readings(&self) {
+        self.shared.readings_closed.store(true, Ordering::Release);
+        self.release_until(self.shared.clock.boot().after(limits::TASK_EVERY_MAX)).await;
+    }
+
+    /// Runs the readings that are held until `moment` at most.
+    async fn release_until(&self, moment: BootTime) {
+        let due = lock(&self.shared.gate).due(moment);
+        for reading in due {
+            let task = reading.task;
+            if let Err(error) = self.run_task(&task, &reading.topic, &reading.payload).await {
+                tracing::warn!(task = task.name(), topic = reading.topic, %error, "a reading was not taken in");
+            }
         }
+    }
+
+    async fn run_task(&self, task: &Arc<Task>, topic: &str, payload: &[u8]) -> Result<()> {
+        let done = self.try_run_task(task, topic, payload).await;
+        // It is sent again: it must not be taken for one that was run.
+        done.inspect_err(|_| lock(&self.shared.gate).forget(task, topic))
+    }
+
+    async fn try_run_task(&self, task: &Arc<Task>, topic: &str, payload: &[u8]) -> Result<()> {
+        let digest = reading_digest(topic, payload);
         let refused = match task.render(topic, payload) {
             Ok(rendered) => {
                 let to = task_reply(task, topic, &rendered);
@@ -144,7 +169,8 @@ impl Service {
     pub(super) fn conclude_task(&self, live: &Arc<Live>, to: &TaskReply, frame: Frame, whole: Outcome) {
         let Some(task) = self.shared.tasks.get(&to.task).cloned() else {
             let why = format!("task `{}` is no longer configured", to.task);
-            return self.settle(live, Err(Error::new(ErrorKind::Cancelled, why)), None);
+            self.settle(live, Err(Error::new(ErrorKind::Cancelled, why)), None);
+            return;
         };
         match task.check(&whole.rest.text) {
             Ok(value) => {

@@ -105,12 +105,12 @@ impl Service {
                 return None;
             }
         };
-        if live.is_durable() {
+        if live.is_durable() && live.claim_begin() {
             // Not waited for: it counts deaths of the daemon, and a death in this moment is
             // no fault of the request.
             s.store.note_begin(live.key().clone());
         }
-        live.progress.send_replace(Progress::Running);
+        live.advance(Progress::Running);
         self.tell(live, News::Running);
         let frame = prepared.frame(&live.request, s.clock.wall());
         let (job, run) = Self::job(live, prepared, frame);
@@ -119,11 +119,7 @@ impl Service {
 
     fn job(live: &Arc<Live>, prepared: Prepared, frame: Frame) -> (Job, Run) {
         let (done, done_receiver) = oneshot::channel();
-        // Pieces that nobody will ask for again go straight to their caller.
-        let straight = matches!(live.keeping, Keeping::Passing);
-        let (deltas, pieces) = if straight {
-            (lock(&live.deltas).take(), None)
-        } else if lock(&live.deltas).is_some() || wants_news(live) {
+        let (deltas, pieces) = if lock(&live.deltas).is_some() || wants_news(live) {
             let (sender, receiver) = mpsc::channel(limits::DELTAS_IN_FLIGHT_MAX);
             (Some(sender), Some(receiver))
         } else {
@@ -151,6 +147,10 @@ impl Service {
             RunEnd::Died => {
                 let error = Error::internal("the engine died while it wrote this answer");
                 self.settle(&live, Err(error), None);
+            }
+            // The model went before the request had its turn: an accepted one waits for the next.
+            RunEnd::Outcome(Err(error)) if error.kind == ErrorKind::ModelLoading && live.is_durable() => {
+                self.requeue(&live);
             }
             RunEnd::Outcome(Err(error)) => self.dismiss(&live, error),
             RunEnd::Outcome(Ok(outcome)) => self.conclude(&live, run.frame, outcome, heard),

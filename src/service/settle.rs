@@ -41,8 +41,8 @@ impl Final {
 }
 
 impl Service {
-    /// Ends a request with an error, unless it has its final already.
-    pub(super) fn settle(&self, live: &Arc<Live>, error: Result<Outcome>, frame: Option<Frame>) {
+    /// Ends a request with an error. False when it has its final already, or that is on its way.
+    pub(super) fn settle(&self, live: &Arc<Live>, error: Result<Outcome>, frame: Option<Frame>) -> bool {
         let ending = match (error, frame) {
             (Ok(outcome), Some(frame)) => {
                 let whole = outcome.clone();
@@ -51,14 +51,20 @@ impl Service {
             (Ok(_), None) => Final::refusal(live, Error::internal("an answer without a frame")),
             (Err(error), _) => Final::refusal(live, error),
         };
-        self.settle_with(live, ending, None);
+        self.settle_with(live, ending, None)
     }
 
-    /// Ends a request, unless it has its final already. `payload`: what a task publishes of it.
-    pub(super) fn settle_with(&self, live: &Arc<Live>, ending: Final, payload: Option<Vec<u8>>) {
+    /// Ends a request. False when it has its final already, or that is on its way. `payload`: what
+    /// a task publishes of it.
+    pub(super) fn settle_with(&self, live: &Arc<Live>, ending: Final, payload: Option<Vec<u8>>) -> bool {
         if !live.claim_final() {
-            return;
+            return false;
         }
+        self.write_final(live, ending, payload);
+        true
+    }
+
+    fn write_final(&self, live: &Arc<Live>, ending: Final, payload: Option<Vec<u8>>) {
         let keep = match &live.keeping {
             Keeping::Passing => false,
             // A failure may go away with the next try, and the next try is the caller's right.
@@ -129,6 +135,10 @@ impl Service {
 
     /// Leaves a request on disk for the next run of the daemon; who waits for it here hears so.
     pub(super) fn shelve(&self, live: &Arc<Live>) {
+        if live.claim_spare() {
+            // An orderly end is no death of the daemon.
+            self.shared.store.note_spared(live.key().clone());
+        }
         self.shared.lives.remove(live.key());
         lock(&live.deltas).take();
         let error = Error::new(
@@ -154,14 +164,15 @@ impl Service {
     }
 
     /// Ends a request wherever it is; the engine drops it within a step, nobody waits for that.
-    pub(super) fn end_early(&self, live: &Arc<Live>, error: Error) {
+    /// False when another final comes first.
+    pub(super) fn end_early(&self, live: &Arc<Live>, error: Error) -> bool {
         live.cancel.cancel(crate::engine::Cancel::Caller);
         if matches!(*live.progress.borrow(), Progress::Arriving) {
             // Its final cannot be written before it is; the keeper looks at the flag.
-            return;
+            return true;
         }
         self.take_from_queue(live);
-        self.settle(live, Err(error), None);
+        self.settle(live, Err(error), None)
     }
 }
 

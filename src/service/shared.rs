@@ -71,6 +71,8 @@ pub(super) struct Shared {
     pub(super) notices: mpsc::Sender<Notice>,
     /// What is not in the ledger yet.
     pub(super) tally: Tally,
+    /// Readings stay with the broker.
+    pub(super) readings_closed: AtomicBool,
     /// Intake is closed.
     pub(super) draining: AtomicBool,
     /// Tokens of an answer, a moving average.
@@ -102,6 +104,7 @@ impl Shared {
             keeper,
             notices,
             tally: Tally::default(),
+            readings_closed: AtomicBool::new(false),
             draining: AtomicBool::new(false),
             answer_mean: AtomicU64::new(FIRST_ANSWER_MEAN),
             defaults: parts.defaults,

@@ -3,7 +3,7 @@
 //! One write a minute instead of one per request: flash wears out. A power cut costs a minute of it.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, btree_map::Entry},
     sync::{Mutex, PoisonError},
 };
 
@@ -40,6 +40,23 @@ impl Tally {
         sum.sums.completion_tokens += entry.completion_tokens;
     }
 
+    /// Puts back what could not be written; newer sums stay.
+    fn put_back(&self, rows: Vec<UsageSum>) {
+        let mut sums = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for row in rows {
+            let key = (row.client.clone(), row.sums.model.clone());
+            match sums.entry(key) {
+                Entry::Vacant(free) => drop(free.insert(row)),
+                Entry::Occupied(mut sum) => {
+                    let sum = sum.get_mut();
+                    sum.requests += row.requests;
+                    sum.sums.prompt_tokens += row.sums.prompt_tokens;
+                    sum.sums.completion_tokens += row.sums.completion_tokens;
+                }
+            }
+        }
+    }
+
     fn take(&self) -> Vec<UsageSum> {
         std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner)).into_values().collect()
     }
@@ -52,7 +69,8 @@ impl Service {
         if rows.is_empty() {
             return Ok(());
         }
-        self.shared.store.record(self.shared.clock.stamp(), rows).await
+        let written = self.shared.store.record(self.shared.clock.stamp(), rows.clone()).await;
+        written.inspect_err(|_| self.shared.tally.put_back(rows))
     }
 }
 
@@ -80,5 +98,10 @@ mod tests {
         assert_eq!(rows.len(), 2);
         assert_eq!((rows[0].requests, &rows[0].sums), (2, &entry("m", 12)));
         assert!(tally.take().is_empty());
+
+        tally.add(&client("b"), entry("m", 4));
+        tally.put_back(rows);
+        let rows = tally.take();
+        assert_eq!((rows[1].requests, &rows[1].sums), (2, &entry("m", 5)), "a minute that was not written");
     }
 }

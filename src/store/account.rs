@@ -24,7 +24,7 @@ macro_rules! request_bytes {
 
 macro_rules! message_bytes {
     () => {
-        "512 + length(topic) + length(properties) + ifnull(length(payload), 0)"
+        "512 + length(CAST(topic AS BLOB)) + length(properties) + ifnull(length(payload), 0)"
     };
 }
 

@@ -151,7 +151,8 @@ impl Db {
     fn apply(&mut self, op: &Op) -> Applied<Reply> {
         match op {
             Op::Accept(new) => self.accept(new),
-            Op::Begin(key) => self.begin(key),
+            Op::Begin(key) => self.attempt(key, 1),
+            Op::Spare(key) => self.attempt(key, -1),
             Op::Forget(key) => self.forget(key),
             Op::Finish(finish) => self.finish(finish),
             Op::Publish(message) => self.publish(message),
@@ -183,6 +184,9 @@ impl Db {
     /// From now on nothing is believed and nothing promised.
     fn give_up(&mut self, reason: String) -> Error {
         tracing::error!(reason, "the store is broken; the next start looks at its file");
+        if let Some(Err(error)) = self.home.as_ref().map(Home::suspect) {
+            tracing::error!(%error, "that could not be noted for the next start");
+        }
         self.broken.get_or_insert(reason);
         self.is_broken()
     }

@@ -103,8 +103,18 @@ impl Store {
     /// The same without waiting for it: it is not counted when the writer has no room, and nobody
     /// hears of its failure. For a count that only has to be about right.
     pub fn note_begin(&self, key: RequestKey) {
+        self.note(Op::Begin(key));
+    }
+
+    /// Takes one attempt back, of a request that did not bring the daemon down. Like
+    /// [`note_begin`](Self::note_begin), not waited for.
+    pub fn note_spared(&self, key: RequestKey) {
+        self.note(Op::Spare(key));
+    }
+
+    fn note(&self, op: Op) {
         let (sender, _) = oneshot::channel();
-        if self.commands.try_send(Command::Do(Op::Begin(key), sender)).is_err() {
+        if self.commands.try_send(Command::Do(op, sender)).is_err() {
             tracing::debug!("an attempt was not counted: the store is busy");
         }
     }

@@ -68,6 +68,21 @@ impl Home {
         File::open(&self.dir)?.sync_all()
     }
 
+    /// Notes that the database was found wrong at work: the next start looks at all of it.
+    pub(super) fn suspect(&self) -> io::Result<()> {
+        File::create(self.suspicion())?.sync_all()?;
+        File::open(&self.dir)?.sync_all()
+    }
+
+    /// It was looked at, and is sound or gone.
+    pub(super) fn cleared(&self) -> io::Result<()> {
+        remove(&self.suspicion())
+    }
+
+    fn suspicion(&self) -> PathBuf {
+        self.dir.join("outpost.db.suspect")
+    }
+
     /// What is there before SQLite looks: `None` is nothing at all.
     pub(super) fn found(&self) -> Result<Option<Found>, OpenError> {
         let io = |e| OpenError::io(&self.path, e);
@@ -77,11 +92,11 @@ impl Home {
                 if metadata.permissions().mode() & 0o077 != 0 {
                     file.set_permissions(PermissionsExt::from_mode(0o600)).map_err(io)?;
                 }
-                Ok(Some(Found { bytes: metadata.len() }))
+                Ok(Some(Found { bytes: metadata.len(), suspect: self.suspicion().exists() }))
             }
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 let log = fs::metadata(with_end(&self.path, "-wal")).is_ok_and(|log| log.len() > 0);
-                Ok(log.then_some(Found { bytes: 0 }))
+                Ok(log.then_some(Found { bytes: 0, suspect: false }))
             }
             Err(e) => Err(io(e)),
         }
@@ -146,6 +161,8 @@ impl Home {
 pub(super) struct Found {
     /// Its size; 0 when only its log is there.
     pub(super) bytes: u64,
+    /// It was found wrong at work.
+    pub(super) suspect: bool,
 }
 
 fn with_end(path: &Path, end: &str) -> PathBuf {

@@ -17,6 +17,7 @@ use crate::domain::{Result, Stamp};
 pub enum Op {
     Accept(Box<NewRequest>),
     Begin(RequestKey),
+    Spare(RequestKey),
     Forget(RequestKey),
     Finish(Box<Finish>),
     Publish(Box<NewMessage>),
@@ -41,7 +42,10 @@ impl Op {
 
     /// Whether it may change anything.
     pub fn writes(&self) -> bool {
-        self.durable() || matches!(self, Self::Begin(_) | Self::Delivered(_) | Self::Record(..) | Self::Prune)
+        self.durable() || matches!(
+                self,
+                Self::Begin(_) | Self::Spare(_) | Self::Delivered(_) | Self::Record(..) | Self::Prune
+            )
     }
 
     /// About what it puts into the log, bytes.

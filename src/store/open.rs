@@ -56,6 +56,7 @@ impl Db {
             }
             (create(&home)?, Opened::Created)
         };
+        home.cleared().map_err(io)?;
         let db = Self::over(conn, Some(home), options.quotas, options.free_bytes_min, clock);
         Ok((db.map_err(|e| opening(&path, &e))?, opened))
     }
@@ -102,7 +103,7 @@ fn create(home: &Home) -> Result<Connection, OpenError> {
     };
     make().map_err(|e| opening(&draft, &e))?;
     home.publish_draft().map_err(|e| OpenError::io(&home.path, e))?;
-    let found = home.found()?.unwrap_or(Found { bytes: 0 });
+    let found = home.found()?.unwrap_or(Found { bytes: 0, suspect: false });
     existing(&home.path, &found).map_err(|trouble| match trouble {
         Trouble::Stop(error) => error,
         Trouble::Corrupt(reason) => {
@@ -125,7 +126,7 @@ fn existing(path: &Path, found: &Found) -> Result<Connection, Trouble> {
     identity(&conn, path, trouble)?;
     pragma::enforce(&conn, path, trouble)?;
     schema::add_functions(&conn).map_err(trouble)?;
-    let check = found.bytes <= limits::STORE_CHECK_BYTES_MAX;
+    let check = found.suspect || found.bytes <= limits::STORE_CHECK_BYTES_MAX;
     if check {
         pages(&conn).map_err(trouble)?.map_or(Ok(()), |reason| Err(Trouble::Corrupt(reason)))?;
     } else {

@@ -125,9 +125,10 @@ impl Db {
         self.conn.prepare_cached(seal)?.execute([seq]).map(drop)
     }
 
-    pub(super) fn begin(&mut self, key: &RequestKey) -> Applied<Reply> {
+    /// Counts a start, or takes one back.
+    pub(super) fn attempt(&mut self, key: &RequestKey, by: i32) -> Applied<Reply> {
         let row = self.row(key)?.filter(|row| row.stored.finished.is_none()).ok_or_else(|| not_found(key))?;
-        let attempts = row.stored.attempts.saturating_add(1);
+        let attempts = row.stored.attempts.saturating_add_signed(by);
         self.conn
             .prepare_cached("UPDATE requests SET attempts = ?2 WHERE seq = ?1")?
             .execute(params![row.seq, attempts])?;

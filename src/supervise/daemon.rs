@@ -14,6 +14,7 @@ use super::{
     signals::{self, StopSignals},
     systemd::{notify, report},
     upkeep,
+    vital::Vital,
 };
 use crate::{
     config::Config,
@@ -69,7 +70,8 @@ async fn serve(config: &Config, tasks: Tasks, with_broker: bool) -> Result<(), S
         Some(url) if with_broker => Some(Broker::start(&config.store.path, url).await?),
         _ => None,
     };
-    let works = Works::begin(config, tasks, store, clock).await?;
+    let mut vital = Vital::new();
+    let works = Works::begin(config, tasks, store, clock, &vital).await?;
     let servers = TaskTracker::new();
     let app = http::routes(App { service: works.service.clone(), identity: works.identity.clone(), token });
     for listener in listeners {
@@ -80,6 +82,7 @@ async fn serve(config: &Config, tasks: Tasks, with_broker: bool) -> Result<(), S
 
     let ended = tokio::select! {
         () = signals::wait_for_stop(&mut signals, || works.reload()) => Ok(()),
+        part = vital.fallen() => Err(StartError::Unavailable(format!("{part} has ended unexpectedly; the log says why"))),
         reason = upkeep::broken(&works.store) => Err(StartError::Unavailable(format!(
             "the store can no longer be trusted ({reason}); the next start looks at it and moves it aside if it must"
         ))),
@@ -120,6 +123,7 @@ impl Works {
         tasks: Tasks,
         store: Store,
         clock: Arc<dyn Clock>,
+        vital: &Vital,
     ) -> Result<Self, StartError> {
         let (engine, state, stats) = start_engine(config, &clock)?;
         let (service, backstage) = Service::new(Parts {
@@ -133,20 +137,22 @@ impl Works {
             metrics: Arc::new(Metrics::default()),
             clock: Arc::clone(&clock),
         });
-        let mut helpers = vec![tokio::spawn(service.clone().keep(backstage.orders))];
+        let mut helpers = vec![vital.spawn("the keeper of requests", service.clone().keep(backstage.orders))];
         let taken_up = service.recover().await.map_err(|e| StartError::Unavailable(e.to_string()))?;
         if taken_up > 0 {
             tracing::info!(requests = taken_up, "taking up what was accepted before");
         }
         helpers.extend([
-            tokio::spawn(service.clone().watch_deadlines()),
-            tokio::spawn(service.clone().release_readings()),
-            tokio::spawn(upkeep::prune(store.clone())),
+            vital.spawn("the watch over deadlines", service.clone().watch_deadlines()),
+            vital.spawn("the watch over readings", service.clone().release_readings()),
+            vital.spawn("pruning", upkeep::prune(store.clone())),
             tokio::spawn(upkeep::look_again(store.clone())),
-            tokio::spawn(upkeep::keep_ledger(service.clone())),
+            vital.spawn("the ledger", upkeep::keep_ledger(service.clone())),
             tokio::spawn(report(state)),
         ]);
-        let dispatch = engine.as_ref().map(|e| tokio::spawn(service.clone().dispatch(e.commands.clone())));
+        let dispatch = engine
+            .as_ref()
+            .map(|e| vital.spawn("the way to the engine", service.clone().dispatch(e.commands.clone())));
         let mut identity = Identity {
             node: host::node_name(&config.node.id),
             boot_id: clock.stamp().boot_id.into(),
@@ -160,7 +166,7 @@ impl Works {
         if let Some(url) = &config.mqtt.url {
             let client = mqtt_client(config, url, &service, &mut identity, backstage.notices)?;
             let renew = client.renew();
-            mqtt = Some((tokio::spawn(client.run(stop.clone())), renew));
+            mqtt = Some((vital.spawn("the MQTT client", client.run(stop.clone())), renew));
         } else {
             helpers.push(tokio::spawn(swallow(backstage.notices)));
         }

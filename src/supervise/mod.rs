@@ -14,6 +14,7 @@ mod parts;
 mod signals;
 mod systemd;
 mod upkeep;
+mod vital;
 
 pub use broker::free_port;
 pub use daemon::{StartError, run};

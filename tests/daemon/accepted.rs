@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::{
     harness::{Daemon, alone, endless, prompt, shared, until, with},
-    http::Answer,
+    http::{Answer, request},
     mqtt::occupy,
     tcp::{TcpDaemon, authorization},
 };
@@ -172,4 +172,63 @@ fn what_was_accepted_is_answered_whatever_becomes_of_the_daemon() {
     daemon.signal(Signal::KILL);
     daemon.restart();
     assert_eq!(fetched(&daemon, "written").good()["usage"]["completion_tokens"], 60);
+}
+
+#[test]
+fn what_is_accepted_does_not_end_with_the_call_that_asked_for_the_same() {
+    let daemon = alone();
+    let body = with(prompt("Count for ever.", 200), json!({"outpost": {"id": "both-ways"}, "ignore_eos": true}));
+    let mut caller = daemon.connect();
+    caller.send(&request("POST", "/v1/chat/completions", "", body.to_string().as_bytes())).unwrap();
+    daemon.status_when("it runs", |s| s["engine"]["running"] == 1);
+    // Not accepted before it is certain that it will have its final, whoever leaves.
+    let mut sender = daemon.connect();
+    sender.send(&request("POST", REQUESTS, "", body.to_string().as_bytes())).unwrap();
+    drop(caller);
+    assert_eq!(sender.answer().status, 202);
+    assert_eq!(fetched(&daemon, "both-ways").good()["usage"]["completion_tokens"], 200);
+}
+
+#[test]
+fn while_the_daemon_stops_what_it_leaves_for_later_is_known_and_can_be_ended() {
+    let mut daemon = Daemon::start(&["engine.slots=1", "service.stop_grace_s=600"]);
+    daemon.post(REQUESTS, &named(endless(false), "runs"));
+    daemon.status_when("it runs", |s| s["engine"]["running"] == 1);
+    // The engine is offered one more than it has room for.
+    for id in ["next", "stays", "goes"] {
+        assert_eq!(daemon.post(REQUESTS, &named(prompt("Hi", 4), id)).status, 202);
+    }
+    // A connection from before: nobody is let in any more.
+    let mut open = daemon.connect();
+    assert_eq!(open.ask("GET", "/v1/status", None).status, 200);
+    daemon.signal(Signal::TERM);
+    until("intake has ended", || {
+        (open.ask("GET", "/v1/status", None).json()["state"] == "draining").then_some(())
+    });
+    for id in ["stays", "goes"] {
+        let waiting = open.ask("GET", &place(id), None);
+        assert_eq!((waiting.status, &waiting.json()["state"]), (202, &json!("queued")), "{id}");
+    }
+    assert_eq!(open.ask("DELETE", &place("goes"), None).good()["state"], "cancelled");
+    until("its end is on disk", || (open.ask("GET", &place("goes"), None).status == 499).then_some(()));
+    daemon.signal(Signal::TERM);
+    assert_eq!(daemon.ended().code(), Some(0), "{}", daemon.log());
+    daemon.restart();
+    assert_eq!(fetched(&daemon, "goes").error().1, "cancelled");
+    delete(&daemon, "runs");
+    fetched(&daemon, "stays").good();
+}
+
+#[test]
+fn orderly_restarts_are_no_fault_of_what_runs() {
+    let mut daemon = Daemon::start(&["service.stop_grace_s=0"]);
+    daemon.post(REQUESTS, &named(endless(false), "long"));
+    for _ in 0..6 {
+        daemon.status_when("it runs", |s| s["engine"]["running"] == 1);
+        daemon.signal(Signal::TERM);
+        assert_eq!(daemon.ended().code(), Some(0), "{}", daemon.log());
+        daemon.restart();
+    }
+    daemon.status_when("it runs again", |s| s["engine"]["running"] == 1);
+    assert_eq!(delete(&daemon, "long").good()["state"], "cancelled");
 }

@@ -82,6 +82,8 @@ async fn attempts_are_counted_and_a_forgotten_request_is_new_again() {
     store.accept(request("a")).await.unwrap();
     assert_eq!(store.begin(key("a")).await.unwrap(), 1);
     assert_eq!(store.begin(key("a")).await.unwrap(), 2);
+    store.note_spared(key("a"));
+    assert_eq!(store.begin(key("a")).await.unwrap(), 2, "one was taken back");
     assert!(store.forget(key("a")).await.unwrap());
     assert!(!store.forget(key("a")).await.unwrap());
     assert_eq!(store.accept(request("a")).await.unwrap(), Accepted::New);

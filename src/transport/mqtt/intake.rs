@@ -99,7 +99,7 @@ impl Intake {
             Err(error) if error.kind == ErrorKind::RequestNotFound => {
                 tracing::debug!(id = %key.id, client = %key.client, "nothing to cancel");
             }
-            Err(error) => tracing::warn!(id = %key.id, client = %key.client, %error, "not cancelled"),
+            Err(error) => return Handled::SendAgain(receipt, error.to_string()),
         }
         Handled::Acknowledge(receipt, AckReason::Accepted)
     }

@@ -35,6 +35,8 @@ pub(super) struct Outbox {
     parked: HashSet<u64>,
     /// The store may have more than was read.
     more: bool,
+    /// The rows that are being read begin behind a place that no longer counts.
+    stale: bool,
 }
 
 impl Outbox {
@@ -47,14 +49,22 @@ impl Outbox {
         self.more = true;
     }
 
-    /// Behind which row to read on, when it is time to read.
-    pub(super) fn wants(&self) -> Option<u64> {
-        (self.more && self.pending.is_empty()).then_some(self.cursor)
+    /// Behind which row to read on, when it is time to read. What changes from now on is not
+    /// certain to be among the rows: it is asked for again.
+    pub(super) fn begin_read(&mut self) -> Option<u64> {
+        let wants = self.more && self.pending.is_empty();
+        if wants {
+            (self.more, self.stale) = (false, false);
+        }
+        wants.then_some(self.cursor)
     }
 
     /// Rows as they were read, at most `asked` of them.
     pub(super) fn read(&mut self, rows: Vec<Message>, asked: usize) {
-        self.more = rows.len() >= asked;
+        if std::mem::take(&mut self.stale) {
+            return;
+        }
+        self.more |= rows.len() >= asked;
         if let Some(last) = rows.last() {
             self.cursor = last.seq;
         }
@@ -92,7 +102,7 @@ impl Outbox {
     pub(super) fn again(&mut self) {
         self.cursor = 0;
         self.pending.clear();
-        self.more = true;
+        (self.more, self.stale) = (true, true);
     }
 }
 
@@ -153,16 +163,16 @@ mod tests {
     #[test]
     fn a_row_is_sent_once_per_connection_and_asked_for_in_portions() {
         let (mut outbox, mut token) = (Outbox::new(), 0);
-        assert_eq!(outbox.wants(), Some(0));
+        assert_eq!(outbox.begin_read(), Some(0));
         outbox.read(vec![row(3), row(4)], 2);
-        assert_eq!(outbox.wants(), None, "what was read goes first");
+        assert_eq!(outbox.begin_read(), None, "what was read goes first");
         assert_eq!(send_all(&mut outbox, &mut token), [3, 4]);
-        assert_eq!(outbox.wants(), Some(4), "a full portion may not have been the last");
+        assert_eq!(outbox.begin_read(), Some(4), "a full portion may not have been the last");
         outbox.read(vec![row(9)], 2);
         assert_eq!(send_all(&mut outbox, &mut token), [9]);
-        assert_eq!(outbox.wants(), None);
+        assert_eq!(outbox.begin_read(), None);
         outbox.changed();
-        assert_eq!(outbox.wants(), Some(9));
+        assert_eq!(outbox.begin_read(), Some(9));
         assert_eq!((outbox.acknowledged(2), outbox.acknowledged(2)), (Some(4), None));
     }
 
@@ -175,8 +185,21 @@ mod tests {
         outbox.park(1);
         outbox.acknowledged(2);
         outbox.again();
+        assert_eq!(outbox.begin_read(), Some(0));
         outbox.read(vec![row(1), row(2), row(3)], 10);
         assert_eq!(send_all(&mut outbox, &mut token), [2], "1 is parked, 3 is still under way");
+    }
+
+    #[test]
+    fn what_changes_while_rows_are_read_is_read_afterwards() {
+        let mut outbox = Outbox::new();
+        assert_eq!(outbox.begin_read(), Some(0));
+        outbox.changed();
+        outbox.read(Vec::new(), 10);
+        assert_eq!(outbox.begin_read(), Some(0), "the row came too late for the first look");
+        outbox.again();
+        outbox.read(vec![row(7)], 10);
+        assert_eq!((outbox.next(), outbox.begin_read()), (None, Some(0)), "everything is read anew");
     }
 
     #[test]

@@ -27,7 +27,9 @@ impl<L: Link> Session<'_, L> {
                 return;
             }
         }
-        if let (None, Some(after)) = (&self.reading, self.outbox.wants()) {
+        if self.reading.is_none()
+            && let Some(after) = self.outbox.begin_read()
+        {
             let store = self.intake.service.store().clone();
             self.reading =
                 Some(Box::pin(async move { store.undelivered(after, limits::OUTBOX_PORTION).await }));
