@@ -54,7 +54,7 @@ mosquitto:
 	models/setup.sh mosquitto
 
 # Hundreds of kills of daemon and broker instead of a few; about five minutes.
-soak: runtime model $(CLIENTS)/python
+soak: runtime model $(CLIENTS)/python mosquitto
 	OUTPOST_CRASH_FACTOR=20 $(CARGO) test --locked --package outpost --test crash -- --nocapture
 
 check: $(CACHE)/bin/cargo-deny

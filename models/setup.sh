@@ -35,7 +35,7 @@ fi
 machine=$(uname -m)
 case $machine in
     x86_64 | aarch64) ;;
-    *) fail "there is no pinned ONNX Runtime for $machine; set ORT_DYLIB_PATH to a libonnxruntime.so of your own" ;;
+    *) fail "there is no pinned ONNX Runtime for $machine; put one of your own at .cache/onnxruntime/libonnxruntime.so" ;;
 esac
 "$python" -m pip --version >/dev/null 2>&1 ||
     fail "$python has no pip; install it (Debian: apt-get install python3-pip), or set PYTHON to one that has"

@@ -60,6 +60,9 @@ fn cross_checks(c: &Config) -> Vec<(&'static str, String)> {
             ),
         ));
     }
+    if c.node.id == "pool" {
+        wrong.push(("node.id", "is `pool`, which the topics of pools have in the same place".into()));
+    }
     if !(0.0..=2.0).contains(&c.service.temperature) {
         wrong.push(("service.temperature", format!("is {}, expected 0 to 2", c.service.temperature)));
     }

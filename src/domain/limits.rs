@@ -279,3 +279,11 @@ pub const ANSWER_QUOTED_BYTES_MAX: usize = 16 * KIB;
 pub const GATE_TOPICS_PER_TASK_MAX: usize = 1024;
 /// Readings that wait for their time, of all tasks, bytes. Beyond: the one due first is dropped.
 pub const GATE_HELD_BYTES_MAX: usize = 8 * 1024 * KIB;
+/// The file that remembers subscriptions, bytes. Beyond: it is ignored.
+pub const MQTT_REMEMBERED_BYTES_MAX: u64 = 1024 * KIB as u64;
+/// Messages that came at `QoS` 0 and are not dealt with. Beyond: dropped and counted; a sender that
+/// wants them kept sends at `QoS` 1.
+pub const MQTT_LOOSE_MAX: usize = 64;
+/// Times that the broker may refuse a message without a lasting reason before it is left until the
+/// next connection, so that those behind it get through.
+pub const OUTBOX_REFUSALS_MAX: u32 = 3;

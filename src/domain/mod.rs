@@ -25,5 +25,5 @@ pub use lane::Lane;
 pub use outcome::{Delta, FinishReason, Outcome, TokenLogprob, Usage};
 pub use sampling::{GenerationOptions, Sampling};
 pub use stamp::Stamp;
-pub use topic::{TopicFilter, topic_name_problem};
+pub use topic::{TopicFilter, cover, topic_name_problem};
 pub use zone::Zone;

@@ -14,7 +14,12 @@ pub fn node_name(configured: &str) -> String {
 fn safe(name: &str) -> String {
     let level = |c: char| if ClientId::new(c.encode_utf8(&mut [0; 4])).is_some() { c } else { '-' };
     let name: String = name.chars().map(level).collect();
-    if name.is_empty() { "unnamed".into() } else { name }
+    match name.as_str() {
+        "" => "unnamed".into(),
+        // The topics of pools have it in the same place.
+        "pool" => "pool-".into(),
+        _ => name,
+    }
 }
 
 #[cfg(test)]
@@ -25,7 +30,7 @@ mod tests {
     fn a_name_is_one_level_of_a_topic() {
         assert_eq!(node_name("press-3"), "press-3");
         assert_eq!(safe("press 3/é+#"), "press-3----");
-        assert_eq!(safe(""), "unnamed");
+        assert_eq!((safe("").as_str(), safe("pool").as_str()), ("unnamed", "pool-"));
         assert!(!node_name("").contains('/'));
     }
 }

@@ -173,7 +173,7 @@ impl Service {
     async fn join(&self, request: &Request, reply: &Reply, there: Arc<Live>) -> Result<Option<Receipt>> {
         let same = self.attach(request, Arc::clone(&there))?;
         match &there.keeping {
-            Keeping::Durable(to) if *reply == Reply::Kept || to == reply => same.once_on_disk().await.map(Some),
+            Keeping::Durable(to) if to.serves(reply) => same.once_on_disk().await.map(Some),
             _ => Ok(same.kept().await.map(Receipt::Done)),
         }
     }

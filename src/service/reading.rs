@@ -37,15 +37,18 @@ impl Service {
     /// Takes a reading to every task that listens to its topic. An error means that it is
     /// not certain to be kept: the broker is to send it again. A reading that comes too soon
     /// (`every_ms`) is held in memory until a newer one takes its place or its time comes: an
-    /// orderly end of the daemon runs it, a power cut loses it.
-    pub async fn reading(&self, reading: Reading<'_>) -> Result<()> {
+    /// orderly end of the daemon runs it, a power cut loses it. What is returned is to be published
+    /// before the reading is acknowledged: why no request was made of it, which the store has no room for.
+    pub async fn reading(&self, reading: Reading<'_>) -> Result<Option<Box<NewMessage>>> {
         let s = &self.shared;
         if s.readings_closed.load(Ordering::Acquire) {
             return Err(Error::new(ErrorKind::Draining, "Outpost is stopping; the broker keeps the reading"));
         }
+        let mut unkept = None;
         let tasks: Vec<Arc<Task>> = s.tasks.matching(reading.topic).cloned().collect();
         for task in tasks {
             if reading.retained && !task.options().accept_retained {
+                s.metrics.reading_skipped("retained");
                 continue;
             }
             let digest = reading_digest(reading.topic, reading.payload);
@@ -62,14 +65,17 @@ impl Service {
                 decision
             };
             match decision {
-                Decision::Run => self.run_task(&task, reading.topic, reading.payload).await?,
+                Decision::Run => {
+                    let words = self.run_task(&task, reading.topic, reading.payload).await?;
+                    unkept = words.map(Box::new).or(unkept);
+                }
                 Decision::Later { .. } => s.held.notify_one(),
                 Decision::Skip(why) => {
                     s.metrics.reading_skipped(why.name());
                 }
             }
         }
-        Ok(())
+        Ok(unkept)
     }
 
     /// Runs readings that were held back, when their time comes.
@@ -104,20 +110,27 @@ impl Service {
         }
     }
 
-    async fn run_task(&self, task: &Arc<Task>, topic: &str, payload: &[u8]) -> Result<()> {
+    async fn run_task(&self, task: &Arc<Task>, topic: &str, payload: &[u8]) -> Result<Option<NewMessage>> {
         let done = self.try_run_task(task, topic, payload).await;
         // It is sent again: it must not be taken for one that was run.
         done.inspect_err(|_| lock(&self.shared.gate).forget(task, topic))
     }
 
-    async fn try_run_task(&self, task: &Arc<Task>, topic: &str, payload: &[u8]) -> Result<()> {
+    /// Makes a request of a reading, or puts the reason into the outbox; that reason when the store
+    /// has no room for it.
+    async fn try_run_task(
+        &self,
+        task: &Arc<Task>,
+        topic: &str,
+        payload: &[u8],
+    ) -> Result<Option<NewMessage>> {
         let digest = reading_digest(topic, payload);
         let refused = match task.render(topic, payload) {
             Ok(rendered) => {
                 let to = task_reply(task, topic, &rendered);
                 match self.task_request(task, rendered, digest) {
                     Ok(request) => match self.accept(request, Reply::Task(to)).await {
-                        Ok(Receipt::Accepted(_) | Receipt::Known(_) | Receipt::Done(_)) => return Ok(()),
+                        Ok(Receipt::Accepted(_) | Receipt::Known(_) | Receipt::Done(_)) => return Ok(None),
                         Ok(Receipt::Uncertain(error)) => return Err(error),
                         Err(error) if error.kind == ErrorKind::Draining => return Err(error),
                         Err(error) => error,
@@ -135,11 +148,14 @@ impl Service {
         lock(&self.shared.gate).forget(task, topic);
         let payload = task.error_payload(topic, &refused, None, None);
         let message = message(task.error_topic(topic), payload.to_string().into_bytes(), false);
-        match self.shared.store.publish(message).await {
+        match self.shared.store.publish(message.clone()).await {
             Ok(_) => self.shared.outbox.notify_one(),
-            Err(error) => tracing::warn!(task = task.name(), %error, "the reason could not be published"),
+            Err(error) => {
+                tracing::warn!(task = task.name(), %error, "the reason cannot be kept");
+                return Ok(Some(message));
+            }
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Whether this very reading became a request before its PUBACK was lost.

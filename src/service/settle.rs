@@ -10,7 +10,7 @@ use super::{
     shared::lock,
 };
 use crate::{
-    domain::{Error, ErrorKind, Outcome, Result},
+    domain::{Error, ErrorKind, Outcome, Result, limits},
     store::{NewMessage, Stored, UsageEntry},
 };
 
@@ -65,6 +65,7 @@ impl Service {
     }
 
     fn write_final(&self, live: &Arc<Live>, ending: Final, payload: Option<Vec<u8>>) {
+        let (ending, payload) = within_bounds(live, ending, payload);
         let keep = match &live.keeping {
             Keeping::Passing => false,
             // A failure may go away with the next try, and the next try is the caller's right.
@@ -174,6 +175,19 @@ impl Service {
         self.take_from_queue(live);
         self.settle(live, Err(error), None)
     }
+}
+
+/// A final that is accepted on any transport must fit into one message of any broker.
+fn within_bounds(live: &Live, ending: Final, payload: Option<Vec<u8>>) -> (Final, Option<Vec<u8>>) {
+    let bytes = payload.as_ref().map_or(0, Vec::len).max(ending.shown.body.len());
+    if !live.is_durable() || bytes <= limits::RESPONSE_BYTES_MAX {
+        return (ending, payload);
+    }
+    let why = format!(
+        "the answer has {bytes} bytes, at most {} are kept; ask for fewer tokens or without `logprobs`",
+        limits::RESPONSE_BYTES_MAX
+    );
+    (Final::refusal(live, Error::new(ErrorKind::TooLarge, why)), None)
 }
 
 fn log_answer(live: &Live, done: &Outcome) {

@@ -23,6 +23,18 @@ pub enum Reply {
     Task(TaskReply),
 }
 
+impl Reply {
+    /// Whether a final that goes here reaches one who wants it `there`: anybody may fetch one that
+    /// is kept, and a topic is the same whatever the transport adds to its message.
+    pub(super) fn serves(&self, there: &Self) -> bool {
+        match (self, there) {
+            (_, Self::Kept) => true,
+            (Self::Topic(here), Self::Topic(there)) => here.topic == there.topic,
+            (here, there) => here == there,
+        }
+    }
+}
+
 /// Where and how a final is published.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TopicReply {

@@ -42,7 +42,8 @@ impl Op {
 
     /// Whether it may change anything.
     pub fn writes(&self) -> bool {
-        self.durable() || matches!(
+        self.durable()
+            || matches!(
                 self,
                 Self::Begin(_) | Self::Spare(_) | Self::Delivered(_) | Self::Record(..) | Self::Prune
             )

@@ -30,7 +30,7 @@ use crate::{
     task::Tasks,
     transport::{
         http::{self, App, Listener, Token},
-        mqtt::{Client, MqttConnector, Renew, Setup},
+        mqtt::{Client, MqttConnector, Remembered, Renew, Setup},
     },
 };
 
@@ -223,6 +223,7 @@ fn mqtt_client(
         identity: identity.clone(),
         notices,
         lane: config.mqtt.lane,
+        remembered: Remembered::in_file(config.store.path.join("subscriptions.json")),
         state,
     };
     Ok(Client::new(connector, setup))

@@ -1,6 +1,6 @@
 //! From the configuration to tasks that can run.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 use super::{
     Task, TaskError,
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     config::{self, OnChange, PayloadForm},
-    domain::{ClientId, limits, topic_name_problem},
+    domain::{ClientId, TopicFilter, cover, limits, topic_name_problem},
 };
 
 /// Number of the entry, its key, and what is wrong with it.
@@ -37,7 +37,12 @@ impl Tasks {
                 Err(wrong) => faults.extend(wrong.into_iter().map(|(key, words)| (index, key, words))),
             }
         }
-        if faults.is_empty() { Ok(Self { list }) } else { Err(faults) }
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+        let tasks = Self { list };
+        let faults = tasks.shared_twice();
+        if faults.is_empty() { Ok(tasks) } else { Err(faults) }
     }
 
     /// The tasks, in the order of the configuration.
@@ -50,10 +55,42 @@ impl Tasks {
         self.list.iter().find(|task| task.name() == name)
     }
 
-    /// Every topic filter to subscribe to, each once.
-    pub fn filters(&self) -> Vec<String> {
-        let filters: BTreeSet<&str> = self.list.iter().flat_map(|task| task.filters()).collect();
-        filters.into_iter().map(ToOwned::to_owned).collect()
+    /// The topic filters to subscribe to, so that each message comes once, and whether somebody
+    /// wants what the broker has kept from before.
+    pub fn subscriptions(&self) -> Vec<(TopicFilter, bool)> {
+        let all = || self.list.iter().flat_map(|task| task.patterns().map(move |filter| (task, filter)));
+        let wants = |filter: &TopicFilter| {
+            all().any(|(task, own)| task.options().accept_retained && own.meets(filter))
+        };
+        let filters = cover(all().map(|(_, filter)| filter.clone()));
+        filters
+            .into_iter()
+            .map(|filter| {
+                let kept = wants(&filter);
+                (filter, kept)
+            })
+            .collect()
+    }
+
+    /// Filters that a pool shares, beside others that would bring the same messages a second time.
+    fn shared_twice(&self) -> Vec<Fault> {
+        let mut faults = Vec::new();
+        for (index, task) in self.list.iter().enumerate() {
+            for filter in task.patterns().filter(|filter| filter.pool().is_some()) {
+                let other = self.list.iter().flat_map(|task| task.patterns()).find(|other| {
+                    other.pool() != filter.pool() && other.unpooled().meets(&filter.unpooled())
+                });
+                if let Some(other) = other {
+                    let words = format!(
+                        "`{}` and `{}` take in the same messages: each would come by both ways",
+                        filter.as_str(),
+                        other.as_str()
+                    );
+                    faults.push((index, "topic", words));
+                }
+            }
+        }
+        faults
     }
 
     /// The tasks that a message with this topic is for.

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     config,
-    domain::{ClientId, Lane, limits, topic_name_problem},
+    domain::{ClientId, Lane, TopicFilter, limits, topic_name_problem},
 };
 
 /// One entry of `[[task]]`, ready to run.
@@ -66,6 +66,11 @@ impl Task {
     /// The topic filters, as they are subscribed to.
     pub fn filters(&self) -> impl Iterator<Item = &str> {
         self.patterns.iter().map(|pattern| pattern.filter().as_str())
+    }
+
+    /// Its topic filters, as they match.
+    pub(super) fn patterns(&self) -> impl Iterator<Item = &TopicFilter> {
+        self.patterns.iter().map(Pattern::filter)
     }
 
     /// Whether a message with this topic is for this task.

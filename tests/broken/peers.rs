@@ -4,7 +4,7 @@ use crate::{
     broker::Broker,
     did,
     node::Node,
-    wire::{Ear, chat, connected, node, request},
+    wire::{Ear, chat, connected, node, publish, request},
 };
 
 /// Waits between tries, milliseconds, as the log has them.
@@ -63,4 +63,31 @@ fn a_broker_that_hangs_is_noticed_and_used_again() {
     request(&broker, "a", &chat(2));
     assert_eq!(ear.answer("a")["object"], "chat.completion");
     did("the broker hangs (SIGSTOP)", &format!("noticed: {why}; connected again when it went on"));
+}
+
+#[test]
+fn a_node_that_leaves_a_pool_hears_no_more_of_it() {
+    let broker = Broker::start("");
+    let mut node = node(&broker, true, &[]);
+    let alone = node.settings.clone();
+    node.settings.push("mqtt.pools=[\"line\"]".into());
+    node.start();
+    connected(&node);
+    node.stop();
+    node.settings = alone;
+    node.start();
+    connected(&node);
+    assert!(
+        broker.log().contains("Received UNSUBSCRIBE from outpost-press"),
+        "it takes back what it asked for"
+    );
+    let ear = Ear::new(&broker);
+    publish(&broker, "outpost/v1/pool/line/request/plc/a", &chat(1).to_string());
+    request(&broker, "own", &chat(1));
+    assert_eq!(ear.answer("own")["object"], "chat.completion");
+    assert_eq!(ear.finals("a").len(), 0, "the pool's request is for those who are in it");
+    did(
+        "a node leaves a pool, its session is still at the broker",
+        "it unsubscribed; the others get the pool's requests",
+    );
 }

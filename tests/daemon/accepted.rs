@@ -177,7 +177,8 @@ fn what_was_accepted_is_answered_whatever_becomes_of_the_daemon() {
 #[test]
 fn what_is_accepted_does_not_end_with_the_call_that_asked_for_the_same() {
     let daemon = alone();
-    let body = with(prompt("Count for ever.", 200), json!({"outpost": {"id": "both-ways"}, "ignore_eos": true}));
+    let body =
+        with(prompt("Count for ever.", 200), json!({"outpost": {"id": "both-ways"}, "ignore_eos": true}));
     let mut caller = daemon.connect();
     caller.send(&request("POST", "/v1/chat/completions", "", body.to_string().as_bytes())).unwrap();
     daemon.status_when("it runs", |s| s["engine"]["running"] == 1);

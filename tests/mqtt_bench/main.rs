@@ -32,7 +32,7 @@ use outpost::{
     task::Tasks,
     transport::mqtt::{
         AckReason, Client, Connector, Event, Link, LinkOptions, MqttConnector, MqttLink, Outgoing,
-        Properties, Qos, Setup, Topics,
+        Properties, Qos, Remembered, Setup, Topics,
     },
 };
 use tokio::sync::{mpsc, watch};
@@ -82,7 +82,7 @@ fn options(broker: &Broker, id: &str) -> LinkOptions {
 async fn connect(broker: &Broker, id: &str, filter: &str) -> MqttLink {
     let (mut link, _) =
         MqttConnector::new(options(broker, id)).connect(will(), 16).await.expect("a connection");
-    link.subscribe(&[filter.to_owned()]).expect("a subscription");
+    link.subscribe(&[filter.into()]).expect("a subscription");
     while !matches!(link.next().await.expect("alive"), Event::Subscribed(_)) {}
     link
 }
@@ -124,6 +124,7 @@ async fn serve(broker: &Broker, store: Store, clock: Arc<dyn Clock>) -> Service 
         notices: backstage.notices,
         topics: Topics::new("outpost/v1", "bench", &[], Vec::new()),
         lane: Lane::Normal,
+        remembered: Remembered::default(),
         state,
     };
     tokio::spawn(
@@ -248,7 +249,7 @@ async fn figures() {
 
 /// What this process had the kernel write to disks, bytes (proc(5), `/proc/<pid>/io`).
 fn bytes_to_disk() -> u64 {
-    let io = std::fs::read_to_string("/proc/self/io").unwrap();
-    let line = io.lines().find_map(|line| line.strip_prefix("write_bytes: "));
-    line.unwrap().parse().unwrap()
+    let io = std::fs::read_to_string("/proc/self/io").expect("Linux counts");
+    let count = io.lines().find_map(|line| line.strip_prefix("write_bytes: "));
+    count.and_then(|count| count.parse().ok()).expect("a number")
 }

@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use outpost::transport::mqtt::{
     Ack, AckReason, BrokerLimits, Connected, Connector, Event, Incoming, Link, Lost, Outgoing, Properties,
-    Qos, Receipt, Unsent,
+    Qos, Receipt, Subscription, Unsent,
 };
 use tokio::{sync::Notify, time::Instant};
 
@@ -140,11 +140,8 @@ impl Connector for SimConnector {
             packet_bytes_max: 1 << 20,
             qos_max: 1,
             retain: true,
-            wildcards: true,
             shared_subscriptions: true,
-            topic_alias_max: 0,
             keep_alive_s: 30,
-            session_expiry_s: 86_400,
         };
         let link = SimLink {
             connection: core.connection,
@@ -277,7 +274,11 @@ impl Link for SimLink {
         self.broker.news.notify_waiters();
     }
 
-    fn subscribe(&mut self, _filters: &[String]) -> Result<(), Unsent> {
+    fn subscribe(&mut self, _subscriptions: &[Subscription]) -> Result<(), Unsent> {
+        Ok(())
+    }
+
+    fn unsubscribe(&mut self, _filters: &[String]) -> Result<(), Unsent> {
         Ok(())
     }
 

@@ -16,7 +16,7 @@ use outpost::{
     },
     store::Store,
     task::Tasks,
-    transport::mqtt::{Client, Setup, Topics},
+    transport::mqtt::{Client, Remembered, Setup, Topics},
 };
 use tokio::{
     sync::{mpsc, watch},
@@ -205,6 +205,7 @@ impl Day {
             notices: backstage.notices,
             topics: Topics::new("outpost/v1", "node", &[], Vec::new()),
             lane: outpost::domain::Lane::Normal,
+            remembered: Remembered::default(),
             state: watch::channel(BrokerState::new("simulated", clock.boot())).0,
         };
         tasks.spawn(Client::new(self.broker.connector(), setup).run(CancellationToken::new()));

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Connector, backoff,
     intake::Intake,
+    remembered::Remembered,
     report::Reports,
     session::{End, Session},
     topics::Topics,
@@ -32,6 +33,8 @@ pub struct Setup {
     pub topics: Topics,
     /// Lane of requests that name none.
     pub lane: Lane,
+    /// Which filters the broker may still have of us.
+    pub remembered: Remembered,
     /// Where the client says how it stands.
     pub state: watch::Sender<BrokerState>,
 }
@@ -64,6 +67,7 @@ impl<C: Connector> Client<C> {
             service: setup.service.clone(),
             topics: setup.topics.clone(),
             lane: setup.lane,
+            remembered: setup.remembered,
             renew: Notify::new(),
         };
         Self {

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     domain::{ClientId, Error, ErrorKind, Lane, Result, limits},
     service::{Defaults, Envelope, News, Own, Reply, Request, TopicReply, reply::error_body},
-    store::{Message, RequestKey},
+    store::{Message, NewMessage, RequestKey},
 };
 
 /// What a request needs besides its message.
@@ -135,6 +135,11 @@ pub(super) fn final_message(topic: String, body: Vec<u8>, properties: &[u8], ret
         retain,
         properties: json_properties(properties),
     }
+}
+
+/// What a task says and the store has no room for.
+pub(super) fn of_task(message: NewMessage) -> Outgoing {
+    final_message(message.topic, message.payload.unwrap_or_default(), &message.properties, message.retain)
 }
 
 /// The final of a request that was not accepted.

@@ -3,8 +3,9 @@
 use tokio::sync::Notify;
 
 use super::{
-    AckReason, Incoming, Outgoing, Receipt,
+    AckReason, Incoming, Outgoing, Receipt, Subscription,
     codec::{self, Letter, Reader},
+    remembered::Remembered,
     topics::{Meaning, Topics},
 };
 use crate::{
@@ -19,6 +20,8 @@ pub(super) struct Intake {
     pub(super) topics: Topics,
     /// Lane of requests that name none.
     pub(super) lane: Lane,
+    /// Which filters the broker may still have of us.
+    pub(super) remembered: Remembered,
     /// Somebody wants a new connection.
     pub(super) renew: Notify,
 }
@@ -41,12 +44,11 @@ impl Intake {
     }
 
     /// What to subscribe to.
-    pub(super) fn filters(&self) -> Vec<String> {
-        let mut filters = self.topics.filters();
-        filters.extend(self.service.tasks().filters());
-        filters.sort();
-        filters.dedup();
-        filters
+    pub(super) fn subscriptions(&self) -> Vec<Subscription> {
+        let tasks = self.service.tasks().subscriptions();
+        let tasks =
+            tasks.into_iter().map(|(filter, kept)| Subscription { filter: filter.as_str().into(), kept });
+        self.topics.filters().into_iter().map(Into::into).chain(tasks).collect()
     }
 
     /// Takes one message in. Ends when it is safe, or when it is certain that it will not be.
@@ -112,7 +114,12 @@ impl Intake {
             retained: message.retain,
         };
         match self.service.reading(reading).await {
-            Ok(()) => Handled::Acknowledge(message.receipt, AckReason::Accepted),
+            Ok(None) => Handled::Acknowledge(message.receipt, AckReason::Accepted),
+            // It cannot be kept: it goes out before the sender's broker is told that it is done with.
+            Ok(Some(words)) => {
+                let words = codec::of_task(*words);
+                Handled::AnswerFirst(Box::new(words), message.receipt, AckReason::QuotaExceeded)
+            }
             Err(error) if error.kind == ErrorKind::Draining => Handled::Leave(message.receipt),
             Err(error) => Handled::SendAgain(message.receipt, error.to_string()),
         }

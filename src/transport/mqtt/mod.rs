@@ -16,6 +16,7 @@
 //! | `topics`, `codec` | names, and what messages mean; pure |
 //! | `intake` | what becomes of a message |
 //! | `outbox` | which finals are under way on one connection; pure |
+//! | `remembered` | which filters the broker may still have of us |
 //! | `report` | availability, status, info, metrics, alerts |
 //! | `session`, `sending`, `client` | one connection at work; all of them, with the waits between |
 //! | `link` | the only folder that names the client library |
@@ -31,6 +32,7 @@ mod outbox;
 mod packet;
 mod port;
 mod reason;
+mod remembered;
 mod report;
 mod sending;
 mod session;
@@ -41,5 +43,8 @@ pub use client::{Client, Renew, Setup};
 pub use link::{MqttConnector, MqttLink};
 pub use options::{LinkOptions, Password, TlsFiles, Url};
 pub use packet::{Incoming, Outgoing, Properties, Qos, Receipt};
-pub use port::{Ack, AckReason, BrokerLimits, Connected, Connector, Event, Link, Lost, Subscribed, Unsent};
+pub use port::{
+    Ack, AckReason, BrokerLimits, Connected, Connector, Event, Link, Lost, Subscribed, Subscription, Unsent,
+};
+pub use remembered::Remembered;
 pub use topics::Topics;

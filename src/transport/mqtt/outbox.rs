@@ -16,6 +16,8 @@ pub(super) enum Fate {
     Delivered,
     /// Stays in the store; is tried again after a pause.
     Later,
+    /// Stays in the store; is tried again a few times, for the broker did not say why.
+    Refused(String),
     /// Stays in the store until the next connection: nothing on this one can mend it.
     Parked(String),
     /// Can never be sent; leaves the store, and the log says so.
@@ -31,6 +33,8 @@ pub(super) struct Outbox {
     pending: VecDeque<Message>,
     /// Sent and not yet acknowledged: token to row.
     under_way: HashMap<u64, u64>,
+    /// How often the broker has refused a row without a reason.
+    refusals: HashMap<u64, u32>,
     /// Rows that are not to be sent again on this connection.
     parked: HashSet<u64>,
     /// The store may have more than was read.
@@ -93,8 +97,16 @@ impl Outbox {
         self.under_way.remove(&token)
     }
 
+    /// Counts one more refusal of this row on this connection.
+    pub(super) fn refused(&mut self, row: u64) -> u32 {
+        let times = self.refusals.entry(row).or_default();
+        *times += 1;
+        *times
+    }
+
     /// Does not send this row again on this connection.
     pub(super) fn park(&mut self, row: u64) {
+        self.refusals.remove(&row);
         self.parked.insert(row);
     }
 
@@ -110,8 +122,9 @@ impl Outbox {
 pub(super) fn fate_of(ack: &Ack) -> Fate {
     match ack {
         Ack::Delivered | Ack::NoSubscribers => Fate::Delivered,
-        // Quota exceeded, and what brokers say when they are out of breath: it passes.
-        Ack::Refused(0x97 | 0x80 | 0x83, _) => Fate::Later,
+        // Quota exceeded: it passes. The two behind it may pass, or may never.
+        Ack::Refused(0x97, _) => Fate::Later,
+        Ack::Refused(0x80 | 0x83, reason) => Fate::Refused(reason.clone()),
         // Not authorised, topic name invalid, payload format invalid: somebody has to act.
         Ack::Refused(_, reason) => Fate::Parked(reason.clone()),
     }
@@ -208,6 +221,8 @@ mod tests {
         assert_eq!(fate_of(&Ack::Delivered), Fate::Delivered);
         assert_eq!(fate_of(&Ack::NoSubscribers), Fate::Delivered);
         assert_eq!(refused(0x97), Fate::Later);
+        assert_eq!(refused(0x83), Fate::Refused("no".into()));
+        assert_eq!((1..=3).map(|_| Outbox::new().refused(1)).max(), Some(1), "each connection counts anew");
         assert_eq!(refused(0x87), Fate::Parked("no".into()));
         assert_eq!(refused(0x90), Fate::Parked("no".into()));
         assert_eq!(fate_unsent(&Unsent::Full), Fate::Later);

@@ -81,6 +81,11 @@ impl Receipt {
         Self { connection, packet, qos }
     }
 
+    /// Whether the broker waits for it: at `QoS` 0 it does not.
+    pub const fn is_awaited(&self) -> bool {
+        self.qos > 0
+    }
+
     /// Which connection it came over.
     pub const fn connection(&self) -> u64 {
         self.connection

@@ -17,16 +17,10 @@ pub struct BrokerLimits {
     pub qos_max: u8,
     /// It keeps retained messages.
     pub retain: bool,
-    /// It has wildcards in filters.
-    pub wildcards: bool,
     /// It has `$share/…` filters.
     pub shared_subscriptions: bool,
-    /// Topic aliases that it takes. None are sent.
-    pub topic_alias_max: u16,
     /// Keep-alive in force, seconds: the broker's if it named one, else ours.
     pub keep_alive_s: u16,
-    /// How long it keeps the session after the connection, seconds; may be less than we asked for.
-    pub session_expiry_s: u32,
 }
 
 /// A connection has been made.
@@ -64,6 +58,22 @@ pub enum Ack {
     NoSubscribers,
     /// It does not take it; code, and words for the log.
     Refused(u8, String),
+}
+
+/// What is to be heard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subscription {
+    /// A topic filter.
+    pub filter: String,
+    /// Retained messages as well, when the broker does not know the subscription yet.
+    pub kept: bool,
+}
+
+impl<S: Into<String>> From<S> for Subscription {
+    /// Without retained messages: such a message is a state, not a request.
+    fn from(filter: S) -> Self {
+        Self { filter: filter.into(), kept: false }
+    }
 }
 
 /// The broker's answer to one filter.
@@ -197,9 +207,13 @@ pub trait Link: Send {
     /// the broker has sent, or will send, that message again.
     fn acknowledge(&mut self, receipt: Receipt, reason: AckReason);
 
-    /// Asks for what is published to the filters from now on, at `QoS` 1; not for retained
-    /// messages. Answered by one [`Event::Subscribed`].
-    fn subscribe(&mut self, filters: &[String]) -> Result<(), Unsent>;
+    /// Asks for what is published to the filters from now on, at `QoS` 1. Answered by one
+    /// [`Event::Subscribed`].
+    fn subscribe(&mut self, subscriptions: &[Subscription]) -> Result<(), Unsent>;
+
+    /// Asks for no more of what is published to the filters. Not answered; before the answer to a
+    /// later [`subscribe`](Self::subscribe).
+    fn unsubscribe(&mut self, filters: &[String]) -> Result<(), Unsent>;
 
     /// Sends what was handed over, says DISCONNECT, ends. With `will` the broker publishes the
     /// will nevertheless. Publishes that are not acknowledged by now may or may not arrive.

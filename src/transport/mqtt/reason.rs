@@ -81,7 +81,7 @@ pub(super) fn disconnected(code: u8, said: Option<&str>) -> Lost {
     let said = said.map(|s| format!(", it says {s:?}")).unwrap_or_default();
     Lost {
         reason: format!("the broker ended the connection: {} (0x{code:02X}){said}{next}", words(code)),
-        permanent: matches!(code, 0x87 | 0x8a | 0x98 | 0x9d),
+        permanent: matches!(code, 0x87 | 0x8a | 0x98 | 0x9d | 0x9e | 0xa2),
         taken_over: code == 0x8e,
     }
 }

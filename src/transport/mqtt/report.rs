@@ -73,11 +73,15 @@ impl Reports {
         self.state.send_modify(|state| state.lost(reason, self.identity.clock.boot()));
     }
 
+    /// A connection begins: what the last broker did not let us do may be over.
+    pub(super) fn begin(&mut self) {
+        self.trouble = None;
+    }
+
     /// There is one, and we hear. Everything retained, anew: the broker may be another one, or
     /// may have forgotten.
     pub(super) fn on_connect(&mut self) -> Vec<Outgoing> {
         self.state.send_modify(|state| state.connected(self.identity.clock.boot()));
-        self.trouble = None;
         self.reported = None;
         self.alerts.clear();
         let mut out = vec![self.availability("online"), self.retained("info", &self.info())];

@@ -36,9 +36,9 @@ impl<L: Link> Session<'_, L> {
         }
     }
 
-    fn token(&mut self, sent: Sent) -> u64 {
+    /// For what nobody waits for.
+    fn free_token(&mut self) -> u64 {
         self.next_token += 1;
-        self.tokens.insert(self.next_token, sent);
         self.next_token
     }
 
@@ -57,8 +57,12 @@ impl<L: Link> Session<'_, L> {
             Err(Unsent::Ended) => return false,
             // As with the outbox; once more only, for even that may be too large.
             Err(Unsent::TooLarge { bytes, max }) if !owed.replaced => {
-                self.reports
-                    .outbox_alert(format!("a final of {bytes} bytes was replaced: the broker takes {max}"));
+                tracing::error!(
+                    topic = message.topic,
+                    bytes,
+                    max,
+                    "a final was replaced: it is too large for the broker"
+                );
                 let small = codec::too_large_in_place(self.intake.topics(), message, &owed.topic, bytes, max);
                 return self.send_direct(small, Owed { replaced: true, ..owed });
             }
@@ -77,8 +81,12 @@ impl<L: Link> Session<'_, L> {
             Err(unsent) => unsent,
         };
         if let Unsent::TooLarge { bytes, max } = unsent {
-            self.reports
-                .outbox_alert(format!("a final of {bytes} bytes was replaced: the broker takes {max}"));
+            tracing::error!(
+                topic = row.topic,
+                bytes,
+                max,
+                "a final was replaced: it is too large for the broker"
+            );
             match self.publish_row(&row, codec::too_large_for_broker(&row, bytes, max)) {
                 Ok(()) => return true,
                 Err(even_so) => unsent = even_so,
@@ -94,7 +102,7 @@ impl<L: Link> Session<'_, L> {
                 self.reports.outbox_alert(format!("a final for `{}` was given up: {unsent}", row.topic));
                 self.delivered(row.seq);
             }
-            Fate::Parked(why) => self.park(row.seq, &why),
+            Fate::Parked(why) | Fate::Refused(why) => self.park(row.seq, &why),
             Fate::Delivered => {}
         }
         true
@@ -143,9 +151,8 @@ impl<L: Link> Session<'_, L> {
         while self.link.window() > spare
             && let Some(message) = self.waiting.pop_front()
         {
-            let token = self.token(Sent::Free);
+            let token = self.free_token();
             if let Err(unsent) = self.link.publish(token, message.clone()) {
-                self.tokens.remove(&token);
                 if unsent == Unsent::Full {
                     return self.waiting.push_front(message);
                 }
@@ -158,10 +165,9 @@ impl<L: Link> Session<'_, L> {
         let news = codec::news(self.intake.topics(), &notice.key, &notice.reply.properties, &notice.news);
         // Finals have the right of way: half of the window is theirs.
         if news.qos == Qos::AtMostOnce || self.link.window() > 2 {
-            let token = self.token(Sent::Free);
-            if self.link.publish(token, news).is_err() {
-                self.tokens.remove(&token);
-            }
+            let token = self.free_token();
+            // Best effort: what finds no room is not said.
+            let _ = self.link.publish(token, news);
         }
     }
 }

@@ -14,7 +14,7 @@ use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Ack, AckReason, Connected, Event, Incoming, Link, Lost, Outgoing, Receipt,
+    Ack, AckReason, Connected, Event, Incoming, Link, Lost, Outgoing, Receipt, Subscribed,
     intake::{Handled, Intake},
     outbox::{Fate, Outbox, fate_of},
     report::Reports,
@@ -41,8 +41,6 @@ pub(super) enum Sent {
     Row,
     /// The final of a message that is acknowledged after it.
     Direct(Box<(Outgoing, Owed)>),
-    /// A report or an event: nobody waits for it.
-    Free,
 }
 
 /// The PUBACK of a message, once its final is with the broker.
@@ -75,6 +73,10 @@ pub(super) struct Session<'a, L> {
     pub(super) retry: Option<Instant>,
     /// The broker has answered the subscriptions: we hear, and say that we are here.
     hears: bool,
+    /// Messages at `QoS` 0 that are not dealt with.
+    loose: usize,
+    /// The filters that were subscribed to.
+    wanted: Vec<String>,
     /// Reports that wait for room; one for each of their topics at most.
     pub(super) waiting: VecDeque<Outgoing>,
     /// Places of the window when nothing is under way.
@@ -103,6 +105,8 @@ impl<'a, L: Link> Session<'a, L> {
             writing: FuturesUnordered::new(),
             retry: None,
             hears: false,
+            loose: 0,
+            wanted: Vec::new(),
             waiting: VecDeque::new(),
             send_window: 1,
         }
@@ -130,14 +134,52 @@ impl<'a, L: Link> Session<'a, L> {
         // What was new while nobody could be told is old by now.
         while self.notices.try_recv().is_ok() {}
         // Also when the broker still has our session: tasks or pools may be new.
-        let filters = self.intake.filters();
-        self.link.subscribe(&filters).map_err(|e| Lost::permanent(format!("cannot subscribe: {e}")))?;
+        let (may, cannot): (Vec<_>, Vec<_>) = self
+            .intake
+            .subscriptions()
+            .into_iter()
+            .partition(|s| connected.limits.shared_subscriptions || !s.filter.starts_with("$share/"));
+        self.reports.begin();
+        for subscription in cannot {
+            self.reports.subscription_refused(&subscription.filter, "it has no shared subscriptions");
+        }
+        let wanted: Vec<String> = may.iter().map(|s| s.filter.clone()).collect();
+        let had = self.intake.remembered.load();
+        let gone: Vec<String> = had.iter().filter(|filter| !wanted.contains(filter)).cloned().collect();
+        if had != wanted {
+            // Until the broker has answered it may have any of them.
+            self.intake.remembered.save(&[&wanted[..], &gone].concat());
+        }
+        let cannot = |e| Lost::permanent(format!("cannot subscribe: {e}"));
+        self.link.unsubscribe(&gone).map_err(cannot)?;
+        self.link.subscribe(&may).map_err(cannot)?;
+        self.wanted = wanted;
         tracing::info!(
             session_present = connected.session_present,
-            filters = filters.len(),
+            filters = may.len(),
+            taken_back = gone.len(),
             "connected to the broker"
         );
         Ok(())
+    }
+
+    /// The broker has answered the subscriptions: we hear.
+    fn subscribed(&mut self, answers: Vec<Subscribed>) {
+        for answer in answers {
+            if let Err(why) = answer.granted {
+                tracing::error!(filter = answer.filter, why, "the broker refuses a subscription");
+                self.reports.subscription_refused(&answer.filter, &why);
+            }
+        }
+        // Not before: who sees `online` may ask at once, and is to be heard.
+        if !std::mem::replace(&mut self.hears, true) {
+            if self.intake.remembered.load() != self.wanted {
+                self.intake.remembered.save(&self.wanted);
+            }
+            for message in self.reports.on_connect() {
+                self.report(message);
+            }
+        }
     }
 
     async fn work(&mut self, stop: &CancellationToken) -> End {
@@ -188,25 +230,20 @@ impl<'a, L: Link> Session<'a, L> {
         match event {
             Event::Message(message) => self.message(message),
             Event::Acked { token, outcome } => self.acked(token, &outcome),
-            Event::Subscribed(answers) => {
-                // Not before: who sees `online` may ask at once, and is to be heard.
-                if !std::mem::replace(&mut self.hears, true) {
-                    for message in self.reports.on_connect() {
-                        self.report(message);
-                    }
-                }
-                for answer in answers {
-                    if let Err(why) = answer.granted {
-                        tracing::error!(filter = answer.filter, why, "the broker refuses a subscription");
-                        self.reports.subscription_refused(&answer.filter, &why);
-                    }
-                }
-            }
+            Event::Subscribed(answers) => self.subscribed(answers),
         }
     }
 
     fn message(&mut self, message: Incoming) {
-        // As many as the broker may send before we acknowledge one: that bounds both.
+        // At QoS 1 as many as the broker may send before we acknowledge one: that bounds both. At
+        // QoS 0 it sends without end.
+        if !message.receipt.is_awaited() {
+            if self.loose >= limits::MQTT_LOOSE_MAX {
+                self.intake.service.metrics().reading_skipped("qos_0");
+                return;
+            }
+            self.loose += 1;
+        }
         if let Some(behind) = self.behind.get_mut(&message.topic) {
             behind.push_back(message);
         } else {
@@ -238,6 +275,7 @@ impl<'a, L: Link> Session<'a, L> {
 
     /// A message is dealt with: its PUBACK goes out, and the next on its topic has its turn.
     pub(super) fn done(&mut self, topic: &str, receipt: Receipt, reason: AckReason) {
+        self.loose -= usize::from(!receipt.is_awaited());
         self.link.acknowledge(receipt, reason);
         let next = self.behind.get_mut(topic).and_then(VecDeque::pop_front);
         match next {
@@ -253,19 +291,25 @@ impl<'a, L: Link> Session<'a, L> {
                 self.reports.acknowledged(outcome);
                 match fate_of(outcome) {
                     Fate::Delivered => self.delivered(row),
-                    Fate::Later => self.pause(),
+                    Fate::Refused(why) if self.outbox.refused(row) >= limits::OUTBOX_REFUSALS_MAX => {
+                        self.park(row, &why);
+                    }
+                    Fate::Later | Fate::Refused(_) => self.pause(),
                     Fate::Parked(why) => self.park(row, &why),
                     Fate::Hopeless => {}
                 }
             }
-            Some(Sent::Direct(direct)) => self.direct_acked(*direct, fate_of(outcome)),
-            Some(Sent::Free) | None => {}
+            Some(Sent::Direct(direct)) => {
+                self.reports.acknowledged(outcome);
+                self.direct_acked(*direct, fate_of(outcome));
+            }
+            None => {}
         }
     }
 
     fn direct_acked(&mut self, (message, owed): (Outgoing, Owed), fate: Fate) {
         match fate {
-            Fate::Later => {
+            Fate::Later | Fate::Refused(_) => {
                 self.direct.push((message, owed));
                 return self.pause();
             }

@@ -43,12 +43,9 @@ impl Topics {
     pub(super) fn meaning(&self, topic: &str) -> Meaning {
         let Some(below) = below(topic, &self.root) else { return Meaning::Foreign };
         if let Some(rest) = below.strip_prefix("pool/") {
-            let Some((pool, rest)) = rest.split_once('/') else { return Meaning::Malformed };
-            let known = self.pools.iter().any(|p| p == pool);
-            return match rest.strip_prefix("request/") {
-                Some(rest) if known => key(rest).map_or(Meaning::Malformed, Meaning::Request),
-                _ => Meaning::Malformed,
-            };
+            // Also of a pool that this node has left: the broker picked us, and nobody else answers it.
+            let request = rest.split_once('/').and_then(|(_, rest)| rest.strip_prefix("request/"));
+            return request.and_then(key).map_or(Meaning::Malformed, Meaning::Request);
         }
         let Some(own) = below_node(below, &self.node) else { return Meaning::Foreign };
         if let Some(rest) = own.strip_prefix("request/") {
@@ -132,7 +129,7 @@ mod tests {
             ("outpost/v1/press-3/request/plc/7", Meaning::Request(request("plc", "7"))),
             ("outpost/v1/pool/line/request/plc/7", Meaning::Request(request("plc", "7"))),
             ("outpost/v1/press-3/cancel/plc/7", Meaning::Cancel(request("plc", "7"))),
-            ("outpost/v1/pool/other/request/plc/7", Meaning::Malformed),
+            ("outpost/v1/pool/left/request/plc/7", Meaning::Request(request("plc", "7"))),
             ("outpost/v1/press-3/request/plc", Meaning::Malformed),
             ("outpost/v1/press-3/request/plc/7/8", Meaning::Malformed),
             ("outpost/v1/press-3/request//7", Meaning::Malformed),

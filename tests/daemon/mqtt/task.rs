@@ -188,3 +188,35 @@ fn of_readings_that_wait_the_newest_is_run_and_survives_the_daemon() {
     let heard = peer.rest();
     assert!(heard.is_empty(), "{heard:#?}");
 }
+
+#[test]
+fn a_reading_that_several_filters_match_runs_once_for_each_task() {
+    let task = |name: &str, topics: &str| {
+        format!(
+            "[[task]]\nname = \"{name}\"\ntopic = {topics}\nprompt = \"Hi\"\nresult = \"out/{name}\"\nmax_tokens = 1\n"
+        )
+    };
+    let file = [
+        task("wide", "\"press/#\""),
+        task("narrow", "[\"press/+/heat\", \"press/1/heat\"]"),
+        task("across", "\"+/1/heat\""),
+    ];
+    let site = Site::start_with(&file.concat(), &[]);
+    let mut peer = Peer::connect(&site.broker, "plc", &["out/+"]);
+    peer.publish("press/1/heat", "{}");
+    for name in ["wide", "narrow", "across"] {
+        peer.next(&format!("out/{name}"));
+    }
+    site.settled();
+    assert_eq!(peer.rest().len(), 0, "one result for each");
+}
+
+#[test]
+fn what_a_full_store_cannot_keep_goes_out_before_the_reading_is_done_with() {
+    let file = "[[task]]\nname = \"t\"\ntopic = \"press/+\"\nprompt = \"Hi\"\nresult = \"out/t\"\n";
+    let site = Site::start_with(file, &["store.free_min_mb=100000000"]);
+    let mut peer = Peer::connect(&site.broker, "plc", &[&error_topic("t")]);
+    peer.publish("press/1", "{}");
+    let why = peer.next(&error_topic("t"));
+    assert_eq!(why.json()["error"]["code"], "store_full", "{}", why.text());
+}

@@ -1,8 +1,8 @@
 //! The library's types into ours, and back.
 
-use rumqttc::{ConnectReturnCode, PubAck, Publish, PublishProperties, QoS, SubscribeReasonCode};
+use rumqttc::{ClientError, ConnectReturnCode, PubAck, Publish, PublishProperties, QoS, SubscribeReasonCode};
 
-use crate::transport::mqtt::{Ack, Incoming, Outgoing, Properties, Qos, Receipt, reason};
+use crate::transport::mqtt::{Ack, Incoming, Outgoing, Properties, Qos, Receipt, Unsent, reason};
 
 pub(super) const fn connack_code(code: ConnectReturnCode) -> u8 {
     use ConnectReturnCode as Code;
@@ -36,6 +36,16 @@ pub(super) fn refusal(ack: PubAck) -> Ack {
     let code = ack.reason as u8;
     let said = ack.properties.and_then(|p| p.reason_string).map(|s| format!(", it says {s:?}"));
     Ack::Refused(code, format!("{} (0x{code:02X}){}", reason::words(code), said.unwrap_or_default()))
+}
+
+/// Why the client did not take something.
+#[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
+pub(super) fn unsent(error: ClientError) -> Unsent {
+    match error {
+        ClientError::RequestChannelDisconnected(_) => Unsent::Ended,
+        ClientError::RequestChannelFull(_) => Unsent::Full,
+        _ => Unsent::Malformed,
+    }
 }
 
 pub(super) fn granted(code: SubscribeReasonCode) -> Result<u8, String> {

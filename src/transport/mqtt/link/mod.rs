@@ -50,7 +50,7 @@ use tokio_util::task::AbortOnDropHandle;
 use self::pump::Pump;
 use super::{
     Ack, AckReason, BrokerLimits, Connected, Connector, Event, Link, LinkOptions, Lost, Outgoing, Password,
-    Receipt, Subscribed, Unsent,
+    Receipt, Subscribed, Subscription, Unsent,
     dial::dial,
     reason,
     stream::{self, Loan, Stream},
@@ -285,12 +285,8 @@ impl Link for MqttLink {
         if let Some(properties) = publish.properties {
             options = options.properties(properties);
         }
-        let notice = match self.client.try_publish_tracked(topic, publish.payload, options) {
-            Ok(notice) => notice,
-            Err(ClientError::RequestChannelDisconnected(_)) => return Err(Unsent::Ended),
-            Err(ClientError::RequestChannelFull(_)) => return Err(Unsent::Full),
-            Err(_) => return Err(Unsent::Malformed),
-        };
+        let notice =
+            self.client.try_publish_tracked(topic, publish.payload, options).map_err(convert::unsent)?;
         if qos == QoS::AtMostOnce {
             self.at_most_once += 1;
             self.answers.push(Box::pin(async move {
@@ -339,26 +335,25 @@ impl Link for MqttLink {
         }
     }
 
-    fn subscribe(&mut self, filters: &[String]) -> Result<(), Unsent> {
-        if filters.iter().any(|f| !convert::is_mqtt_string(f)) {
+    fn subscribe(&mut self, subscriptions: &[Subscription]) -> Result<(), Unsent> {
+        if subscriptions.iter().any(|s| !convert::is_mqtt_string(&s.filter)) {
             return Err(Unsent::Malformed);
         }
-        // `Never`: a retained message is a state, not a request. As published, so that one that
-        // comes later can be told and refused.
-        let inputs = filters.iter().map(|f| {
-            SubscribeFilterInput::new(f, QoS::AtLeastOnce)
-                .retain_forward_rule(RetainForwardRule::Never)
+        // As published, so that a retained message that comes later can be told and refused.
+        let inputs = subscriptions.iter().map(|s| {
+            let rule = if s.kept { RetainForwardRule::OnNewSubscribe } else { RetainForwardRule::Never };
+            SubscribeFilterInput::new(&s.filter, QoS::AtLeastOnce)
+                .retain_forward_rule(rule)
                 .preserve_retain(true)
         });
-        let notice = match self.client.try_subscribe_many_tracked(inputs) {
-            Ok(notice) => notice,
-            Err(ClientError::RequestChannelDisconnected(_)) => return Err(Unsent::Ended),
-            Err(ClientError::RequestChannelFull(_)) => return Err(Unsent::Full),
-            Err(_) => return Err(Unsent::Malformed),
-        };
-        let filters = filters.to_vec();
+        let notice = self.client.try_subscribe_many_tracked(inputs).map_err(convert::unsent)?;
+        let filters = subscriptions.iter().map(|s| s.filter.clone()).collect();
         self.answers.push(Box::pin(async move { Answer::Subscribe(filters, notice.wait_async().await) }));
         Ok(())
+    }
+
+    fn unsubscribe(&mut self, filters: &[String]) -> Result<(), Unsent> {
+        filters.iter().try_for_each(|filter| self.client.try_unsubscribe(filter).map_err(convert::unsent))
     }
 
     async fn close(mut self, will: bool) {

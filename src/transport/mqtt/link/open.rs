@@ -98,11 +98,8 @@ pub(super) fn connected(options: &LinkOptions, connack: &ConnAck) -> Connected {
             .unwrap_or(limits::MQTT_PROTOCOL_PACKET_BYTES_MAX),
         qos_max: said.and_then(|p| p.max_qos).unwrap_or(2),
         retain: flag(said.and_then(|p| p.retain_available)),
-        wildcards: flag(said.and_then(|p| p.wildcard_subscription_available)),
         shared_subscriptions: flag(said.and_then(|p| p.shared_subscription_available)),
-        topic_alias_max: said.and_then(|p| p.topic_alias_max).unwrap_or(0),
         keep_alive_s: said.and_then(|p| p.server_keep_alive).unwrap_or(ours),
-        session_expiry_s: said.and_then(|p| p.session_expiry_interval).unwrap_or(options.session_expiry_s),
     };
     Connected { session_present: connack.session_present, limits }
 }
