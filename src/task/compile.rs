@@ -231,3 +231,43 @@ fn words(error: &TaskError, key: &str, topic: &str) -> String {
     let words = reason.strip_prefix(&quoted).unwrap_or(reason).trim_start_matches([':', ' ']);
     format!("{words} (with a message on `{topic}`)")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::OneOrMore;
+
+    fn entry(name: &str, topics: &[&str]) -> config::Task {
+        let topic = OneOrMore(topics.iter().map(ToString::to_string).collect());
+        config::Task {
+            name: name.into(),
+            topic,
+            prompt: "x".into(),
+            result: "r".into(),
+            ..config::Task::default()
+        }
+    }
+
+    fn subscribed(entries: &[config::Task]) -> Vec<(String, bool)> {
+        let tasks = Tasks::compile(entries, "o", "n").unwrap();
+        tasks.subscriptions().into_iter().map(|(filter, kept)| (filter.as_str().to_owned(), kept)).collect()
+    }
+
+    #[test]
+    fn each_message_comes_once_however_many_filters_match_it() {
+        let entries = [entry("a", &["p/+/v", "p/#"]), entry("b", &["p/{x}/v"]), entry("c", &["q"])];
+        assert_eq!(subscribed(&entries), [("p/#".into(), false), ("q".into(), false)]);
+        let kept = config::Task { accept_retained: true, ..entry("d", &["q"]) };
+        assert_eq!(
+            subscribed(&[entry("c", &["q", "z/+"]), kept]),
+            [("q".into(), true), ("z/+".into(), false)]
+        );
+    }
+
+    #[test]
+    fn a_message_must_not_come_by_a_pool_and_beside_it() {
+        let faults =
+            Tasks::compile(&[entry("a", &["$share/g/p/+"]), entry("b", &["p/1"])], "o", "n").unwrap_err();
+        assert_eq!((faults[0].0, faults[0].1), (0, "topic"));
+    }
+}

@@ -369,18 +369,6 @@ fn a_topic_finds_every_task_that_it_is_for() {
         (found("p/1/v"), found("p"), found("r")),
         (vec!["a".into(), "b".into()], vec!["a".into()], vec![])
     );
-    // Each message comes once, however many of the filters match it.
-    let subscribed = |tasks: &Tasks| {
-        let each = tasks.subscriptions().into_iter();
-        each.map(|(filter, kept)| (filter.as_str().to_owned(), kept)).collect::<Vec<_>>()
-    };
-    assert_eq!(subscribed(&tasks), [("p/#".into(), false), ("q".into(), false)]);
-    let kept = config::Task { accept_retained: true, ..named("d", &["q"]) };
-    let tasks = Tasks::compile(&[named("c", &["q", "z/+"]), kept], "o", "n").unwrap();
-    assert_eq!(subscribed(&tasks), [("q".into(), true), ("z/+".into(), false)]);
-    let shared = [named("a", &["$share/g/p/+"]), named("b", &["p/1"])];
-    let faults = Tasks::compile(&shared, "o", "n").unwrap_err();
-    assert_eq!((faults[0].0, faults[0].1), (0, "topic"));
 }
 
 proptest! {
