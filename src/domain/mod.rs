@@ -7,6 +7,7 @@
 
 mod broker_url;
 mod clock;
+mod cover;
 mod error;
 mod ids;
 mod lane;
@@ -19,11 +20,12 @@ mod zone;
 
 pub use broker_url::BrokerUrl;
 pub use clock::{BootTime, Clock, Deadline, SystemClock, UnixSeconds};
+pub use cover::cover;
 pub use error::{Error, ErrorKind, Result};
 pub use ids::{ClientId, RequestId};
 pub use lane::Lane;
 pub use outcome::{Delta, FinishReason, Outcome, TokenLogprob, Usage};
 pub use sampling::{GenerationOptions, Sampling};
 pub use stamp::Stamp;
-pub use topic::{TopicFilter, cover, topic_name_problem};
+pub use topic::{TopicFilter, topic_name_problem};
 pub use zone::Zone;
