@@ -220,3 +220,28 @@ impl Lives {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        domain::{ClientId, Error, Lane, RequestId},
+        service::spec,
+        store::Digest,
+    };
+
+    #[test]
+    fn nothing_comes_after_the_end() {
+        let key = RequestKey { client: ClientId::new("c").unwrap(), id: RequestId::new("r").unwrap() };
+        let request = spec::stub(key, Digest([0; 32]), Lane::Normal);
+        let now = BootTime::new(std::time::Duration::ZERO);
+        let live = Live::new(request, Keeping::Passing, None, now, None);
+        live.advance(Progress::Queued);
+        live.advance(Progress::Running);
+        assert_eq!(live.progress.borrow().name(), "running");
+        let ending = Final::refusal(&live, Error::internal("over"));
+        live.progress.send_replace(Progress::Ended(Arc::new(ending)));
+        live.advance(Progress::Running);
+        assert_eq!(live.progress.borrow().name(), "finished", "however late it is said");
+    }
+}

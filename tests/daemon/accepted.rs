@@ -174,6 +174,13 @@ fn what_was_accepted_is_answered_whatever_becomes_of_the_daemon() {
     assert_eq!(fetched(&daemon, "written").good()["usage"]["completion_tokens"], 60);
 }
 
+/// Requests that were asked more than once, as the daemon counts them.
+fn duplicates(daemon: &Daemon) -> u64 {
+    let metrics = String::from_utf8(daemon.get("/metrics").body).unwrap();
+    let count = metrics.lines().find_map(|line| line.strip_prefix("outpost_duplicate_requests_total "));
+    count.and_then(|count| count.parse().ok()).unwrap_or_else(|| panic!("no such counter:\n{metrics}"))
+}
+
 #[test]
 fn what_is_accepted_does_not_end_with_the_call_that_asked_for_the_same() {
     let daemon = alone();
@@ -184,7 +191,9 @@ fn what_is_accepted_does_not_end_with_the_call_that_asked_for_the_same() {
     daemon.status_when("it runs", |s| s["engine"]["running"] == 1);
     // Not accepted before it is certain that it will have its final, whoever leaves.
     let mut sender = daemon.connect();
+    let before = duplicates(&daemon);
     sender.send(&request("POST", REQUESTS, "", body.to_string().as_bytes())).unwrap();
+    until("it is known as the same", || (duplicates(&daemon) > before).then_some(()));
     drop(caller);
     assert_eq!(sender.answer().status, 202);
     assert_eq!(fetched(&daemon, "both-ways").good()["usage"]["completion_tokens"], 200);

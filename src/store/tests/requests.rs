@@ -190,3 +190,15 @@ async fn the_ledger_sums_by_day_client_and_model() {
     let client = ClientId::new("someone-else");
     assert!(store.usage(UsageQuery { client, ..UsageQuery::default() }).await.unwrap().is_empty());
 }
+
+#[tokio::test]
+async fn what_a_message_took_is_given_back_in_any_script() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(dir.path());
+    for topic in ["plant/ä/verdict", "工厂/结果"] {
+        let payload = Some(b"x".to_vec());
+        let place = store.publish(NewMessage { payload, ..message(topic) }).await.unwrap();
+        store.delivered(place).await.unwrap();
+    }
+    assert_eq!((store.stats().outbox_rows, store.stats().outbox_bytes), (0, 0));
+}
