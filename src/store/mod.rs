@@ -16,9 +16,11 @@
 //!
 //! # Limits
 //! Every row carries a seal over its columns; at start every page and every seal is checked, which
-//! reads the whole file once; a file beyond [`limits::STORE_CHECK_BYTES_MAX`] only after it was found wrong at work. The log has SQLite's own checksums: a log that was damaged after its
-//! fsync reads as a shorter one, which nobody can tell from a crash before the fsync.
+//! reads the whole file once. A file beyond [`STORE_CHECK_BYTES_MAX`] is checked only after it was
+//! found wrong at work. The log has SQLite's own checksums: a log that was damaged after its fsync
+//! reads as a shorter one, which nobody can tell from a crash before the fsync.
 //!
+//! [`STORE_CHECK_BYTES_MAX`]: crate::domain::limits::STORE_CHECK_BYTES_MAX
 //! [`limits`]: crate::domain::limits
 
 mod account;
