@@ -19,6 +19,8 @@
 //! | [`config`] | TOML in layers, every problem at once | domain |
 //! | [`host`] | read-only probes of the board | domain |
 //! | [`model`] | package, digests, tokenizer, chat template | domain |
+//! | [`policy`] | what may leave the device, and in which form; the only maker of permits | config, domain |
+//! | [`cloud`] | providers off the device: what they are sent | domain, policy |
 //! | [`engine`] | ONNX Runtime, KV slots, sampling; one thread | domain, model |
 //! | [`scheduler`] | the fair queue | domain |
 //! | [`observe`] | log and metrics | domain |
@@ -37,12 +39,14 @@
 //! - Errors tell the caller what to do, and the log why.
 
 pub mod cli;
+pub mod cloud;
 pub mod config;
 pub mod domain;
 pub mod engine;
 pub mod host;
 pub mod model;
 pub mod observe;
+pub mod policy;
 pub mod scheduler;
 pub mod service;
 pub mod store;

@@ -14,6 +14,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("config", &["domain"]),
     ("host", &["domain"]),
     ("model", &["domain"]),
+    ("policy", &["config", "domain"]),
+    ("cloud", &["domain", "policy"]),
     ("engine", &["domain", "model"]),
     ("scheduler", &["domain"]),
     ("observe", &["domain"]),
@@ -36,7 +38,22 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "transport",
         ],
     ),
-    ("cli", &["config", "domain", "engine", "host", "model", "observe", "supervise", "task"]),
+    (
+        "cli",
+        &[
+            "cloud",
+            "config",
+            "domain",
+            "engine",
+            "host",
+            "model",
+            "observe",
+            "policy",
+            "store",
+            "supervise",
+            "task",
+        ],
+    ),
 ];
 
 /// Lines of a file; beyond, it is no longer one room.

@@ -1,16 +1,19 @@
 //! The command line. Each sub-command has its own file and talks to the daemon over its
-//! socket, except `serve`, `bench`, `config` and `task list`.
+//! socket, except `serve`, `bench`, `config`, `policy` and `task list`.
 //!
 //! Exit codes (sysexits.h): 0, 64 usage, 65 bad data, 69 unavailable, 70 bug, 78 configuration.
 
 mod ask;
+mod audit;
 mod bench;
 mod chat;
 mod client;
 mod config;
+mod explain;
 mod fail;
 mod models;
 mod out;
+mod policy;
 mod serve;
 mod status;
 mod task;
@@ -70,6 +73,12 @@ enum Command {
     /// Check or show the configuration
     #[command(subcommand)]
     Config(config::ConfigCommand),
+    /// Show, verify or export the log of what has left the device
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
+    /// Check, explain or test what may leave the device
+    #[command(subcommand)]
+    Policy(policy::PolicyCommand),
     /// Try or list the tasks of the configuration
     #[command(subcommand)]
     Task(task::TaskCommand),
@@ -117,6 +126,8 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Models => models::run(&global),
         Command::Bench(args) => bench::run(&global, &args),
         Command::Config(command) => config::run(&global, command),
+        Command::Audit(command) => audit::run(&global, &command),
+        Command::Policy(command) => policy::run(&global, &command),
         Command::Task(command) => task::run(&global, &command),
     }
 }

@@ -189,7 +189,8 @@ impl Layered {
     }
 }
 
-fn read_bounded(path: &Path) -> Result<Option<String>, String> {
+/// The text of a file of bounded size; `None` when there is none.
+pub fn read_bounded(path: &Path) -> Result<Option<String>, String> {
     match std::fs::metadata(path) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(format!("cannot be read: {e}")),
@@ -224,7 +225,8 @@ fn line_of(text: &str, offset: usize) -> usize {
 }
 
 /// `; did you mean …` for a name that is near enough to be a slip of the finger.
-pub(super) fn nearest(name: &str, known: &[&str]) -> String {
+/// Words that name the nearest of `known`, when one is near.
+pub fn nearest(name: &str, known: &[&str]) -> String {
     known
         .iter()
         .map(|k| (strsim::damerau_levenshtein(name, k), k))

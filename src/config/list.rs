@@ -102,6 +102,9 @@ lists! {
         queued_max: Option<usize> = None;
         /// Requests of this client that are taken in per minute. Empty: as many as come.
         requests_per_minute: Option<usize> = None;
+        /// Class of this client's data, for the policy; a request may say that its own are more restricted.
+        /// Empty: the most restricted.
+        data_class: Option<String> = None;
     }
     /// What to make of messages on some topics: a prompt for each, and where its answer goes.
     task: Task requires(name, topic, prompt, result) {

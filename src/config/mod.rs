@@ -17,9 +17,9 @@ mod words;
 
 use std::path::Path;
 
-pub use layers::{Layered, Origin, Problem};
+pub use layers::{Layered, Origin, Problem, nearest, read_bounded};
 pub use list::{Client, List, Task};
-pub use schema::{Config, Engine, Http, Key, Log, Model, Mqtt, Node, Runtime, Service, Store};
+pub use schema::{Config, Engine, Http, Key, Log, Model, Mqtt, Node, Policy, Runtime, Service, Store};
 pub use setting::{FileMode, LogLevel, Setting};
 pub use words::{OnChange, OnCorruption, OneOrMore, PayloadForm};
 

@@ -193,6 +193,11 @@ settings! {
         /// Seconds that the broker keeps our session while we are away, 0 to 4294967295.
         session_expiry_s: usize = 86_400;
     }
+    /// What may leave the device.
+    policy: Policy {
+        /// File with the rules. Empty: nothing leaves.
+        file: Option<PathBuf> = None;
+    }
     /// The log.
     log: Log {
         /// error, warn, info, debug or trace.

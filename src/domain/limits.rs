@@ -287,3 +287,22 @@ pub const MQTT_LOOSE_MAX: usize = 64;
 /// Times that the broker may refuse a message without a lasting reason before it is left until the
 /// next connection, so that those behind it get through.
 pub const OUTBOX_REFUSALS_MAX: u32 = 3;
+
+/// Rules of a policy. A policy with more is refused.
+pub const POLICY_RULES_MAX: usize = 256;
+/// Detectors that a policy may define. A policy with more is refused.
+pub const POLICY_DETECTORS_MAX: usize = 64;
+/// Name of such a detector, bytes.
+pub const DETECTOR_NAME_BYTES_MAX: usize = 32;
+/// Pattern of such a detector, bytes.
+pub const DETECTOR_PATTERN_BYTES_MAX: usize = 1024;
+/// Memory of such a pattern once it is compiled, bytes.
+pub const DETECTOR_COMPILED_BYTES_MAX: usize = 256 * KIB;
+/// Literal text that every match of such a pattern must hold, characters.
+pub const DETECTOR_ANCHOR_CHARS_MIN: usize = 3;
+/// Rows of the audit. Beyond: the oldest go, and the place before the first that is left is kept.
+pub const STORE_AUDIT_ROWS_MAX: usize = 100_000;
+/// What they take, bytes. Beyond: as with their number.
+pub const STORE_AUDIT_BYTES_MAX: u64 = 64 * 1024 * KIB as u64;
+/// Rows of the audit that are read at once.
+pub const AUDIT_PORTION: usize = 500;

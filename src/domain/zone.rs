@@ -14,3 +14,14 @@ pub enum Zone {
     /// Anywhere else.
     Cloud,
 }
+
+impl Zone {
+    /// The name in requests, policies, metrics and logs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Device => "device",
+            Self::Site => "site",
+            Self::Cloud => "cloud",
+        }
+    }
+}

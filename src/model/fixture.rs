@@ -7,8 +7,9 @@ use sha2::{Digest, Sha256};
 
 use super::{
     CacheShape, ChatTemplate, FileEntry, KvType, MANIFEST_FILE, Manifest, Package, Requires, SelfTest,
-    Source, Tokenizer, Variant, verify::hex,
+    Source, Tokenizer, Variant,
 };
+use crate::domain::hex;
 
 /// A package in `dir` that holds `files`, the first of them as its graph.
 pub(super) fn write(dir: &Path, vocabulary: usize, files: &[(&str, &[u8])]) -> Package {

@@ -9,7 +9,7 @@ use super::{
     memory::{Memory, Sighting},
     package::{metadata, unreadable},
 };
-use crate::domain::limits;
+use crate::domain::{hex, limits};
 
 /// How a verification went.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -103,15 +103,6 @@ fn hash(path: &Path, entry: &FileEntry, progress: &mut dyn FnMut(u64)) -> Result
         return Err(PackageError::Digest { path: path.to_owned(), expected: entry.sha256.clone(), found });
     }
     Ok(after)
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::Service;
 use crate::{
-    domain::{BootTime, Clock},
+    domain::{BootTime, Clock, hex},
     engine::{EngineState, EngineStats, Model},
     host,
     observe::{Readings, Snapshot},
@@ -99,6 +99,7 @@ pub fn status(service: &Service, identity: &Identity) -> Value {
         "zones": {"device": if engine.model().is_some() { "ok" } else { "off" }, "site": "off", "cloud": "off"},
         "mqtt": broker(identity),
         "store": store(service),
+        "audit": audit(service),
         "memory": {"resident_bytes": memory.total, "anonymous_bytes": memory.anonymous},
         "finished": service.metrics().finished(),
     })
@@ -107,7 +108,7 @@ pub fn status(service: &Service, identity: &Identity) -> Value {
 /// What of the status is worth a message of its own when it changes: not what always changes.
 pub fn stable(status: &Value) -> Value {
     let mut stable = status.clone();
-    let keep = ["state", "reason", "clock_synced", "model", "queued", "zones"];
+    let keep = ["state", "reason", "clock_synced", "model", "queued", "zones", "audit"];
     if let Some(fields) = stable.as_object_mut() {
         fields.retain(|name, _| keep.contains(&name.as_str()));
         fields.insert("store".into(), status["store"]["state"].clone());
@@ -125,6 +126,13 @@ fn broker(identity: &Identity) -> Value {
         "since_s": identity.clock.boot().since(state.since).as_secs(),
         "connections": state.connections,
     })
+}
+
+/// The place of the last row of the audit: whoever keeps it elsewhere can tell later whether the
+/// rows up to it are the ones that were written.
+fn audit(service: &Service) -> Value {
+    let head = service.store().audit_head();
+    json!({"rows": head.seq, "head": hex(&head.hash)})
 }
 
 fn store(service: &Service) -> Value {

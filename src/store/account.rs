@@ -3,6 +3,8 @@
 use rusqlite::{Connection, OptionalExtension, Result, params};
 
 use super::{
+    audit::audit_head,
+    chain::AuditHead,
     column,
     db::Db,
     op::Reply,
@@ -28,7 +30,13 @@ macro_rules! message_bytes {
     };
 }
 
-pub(super) use {message_bytes, request_bytes};
+macro_rules! audit_bytes {
+    () => {
+        "64 + length(CAST(line AS BLOB))"
+    };
+}
+
+pub(super) use {audit_bytes, message_bytes, request_bytes};
 
 /// Rows and bytes of the tables, and the next free numbers. Taken back with a transaction.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -39,6 +47,9 @@ pub(super) struct Counts {
     pub(super) messages: u64,
     pub(super) outbox_bytes: u64,
     pub(super) ledger: u64,
+    pub(super) audit: u64,
+    pub(super) audit_bytes: u64,
+    pub(super) audit_head: AuditHead,
     /// Numbers are not used twice while the daemon runs, so that a late word about an old message
     /// does not meet a new one.
     pub(super) next_request: u64,
@@ -64,7 +75,12 @@ impl Counts {
         let (messages, outbox_bytes, next_message) =
             conn.query_row(outbox, [], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))?;
         let ledger = conn.query_row("SELECT count(*) FROM ledger", [], |r| r.get(0))?;
+        let audit = concat!("SELECT count(*), ifnull(sum(", audit_bytes!(), "), 0) FROM audit");
+        let (audit, audit_bytes) = conn.query_row(audit, [], |r| Ok((r.get(0)?, r.get(1)?)))?;
         Ok(Self {
+            audit,
+            audit_bytes,
+            audit_head: audit_head(conn)?,
             requests,
             unfinished,
             requests_bytes,
@@ -84,6 +100,8 @@ impl Counts {
         Counters::set(&c.outbox_rows, self.messages);
         Counters::set(&c.outbox_bytes, self.outbox_bytes);
         Counters::set(&c.ledger_rows, self.ledger);
+        Counters::set(&c.audit_rows, self.audit);
+        c.show_audit(self.audit_head);
         Counters::set(&c.pruned_early, self.pruned_early);
         Counters::set(&c.messages_dropped, self.messages_dropped);
     }

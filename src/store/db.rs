@@ -163,6 +163,8 @@ impl Db {
             Op::Unfinished => self.unfinished(),
             Op::Usage(query) => self.usage(query),
             Op::Wear => self.wear_days(),
+            Op::Audit(entry) => self.audit(entry),
+            Op::Audited { after, limit } => self.audited(*after, *limit),
             Op::Record(ended, rows) => self.record(ended, rows),
             Op::Prune => self.prune(),
         }

@@ -5,6 +5,7 @@ use std::{future::Future, sync::Arc};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
+    chain::{AuditEntry, AuditHead, AuditRow},
     db::Db,
     error::OpenError,
     op::{Backend, Op, Reply},
@@ -186,6 +187,22 @@ impl Store {
     /// Flash wear by day, oldest first, as of the last time that it was written down.
     pub async fn wear(&self) -> Result<Vec<WearDay>> {
         ask!(self, Op::Wear, Reply::Wear(days) => days)
+    }
+
+    /// Appends to the audit and answers the place of the row. Durable when answered, but for denials.
+    pub async fn audit(&self, entry: AuditEntry) -> Result<AuditHead> {
+        ask!(self, Op::Audit(Box::new(entry)), Reply::Audited(head) => head)
+    }
+
+    /// Rows of the audit behind number `after`, at most [`limits::AUDIT_PORTION`], and the place before
+    /// the first of them.
+    pub async fn audited(&self, after: u64, limit: usize) -> Result<(AuditHead, Vec<AuditRow>)> {
+        ask!(self, Op::Audited { after, limit }, Reply::Audit(start, rows) => (start, rows))
+    }
+
+    /// The place of the last row of the audit.
+    pub fn audit_head(&self) -> AuditHead {
+        self.stats().audit_head
     }
 
     /// The counters.

@@ -1,4 +1,5 @@
-//! What Outpost remembers over a crash and a power cut: requests, finals, the outbox, the ledger.
+//! What Outpost remembers over a crash and a power cut: requests, finals, the outbox, the ledger,
+//! and what has left the device.
 //!
 //! One SQLite file, `outpost.db`, in write-ahead mode, and one thread that writes it. Operations
 //! that arrive while a commit waits for the disk share the next one (group commit).
@@ -11,6 +12,8 @@
 //!   or by its age, and its request is never pruned before.
 //! - A full disk, the floor of free disk and the quotas refuse what is new, never what is
 //!   accepted. When space returns, so does the store.
+//! - Every egress is in a chain of hashes before its first byte leaves; the chain is shortened at its
+//!   old end only, and each row names the one before it.
 //! - A file that is not sound is found at start or when it is read, moved aside and kept.
 //! - Each table is bounded in rows, bytes and age, each queue and batch by [`limits`].
 //!
@@ -24,6 +27,8 @@
 //! [`limits`]: crate::domain::limits
 
 mod account;
+mod audit;
+mod chain;
 mod column;
 mod db;
 mod error;
@@ -45,6 +50,7 @@ mod stats;
 mod tests;
 mod writer;
 
+pub use chain::{AuditEntry, AuditEvent, AuditHead, AuditRow, BrokenChain, verify};
 pub use db::Db;
 pub use error::OpenError;
 pub use handle::Store;

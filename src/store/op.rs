@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{
+    chain::{AuditEntry, AuditEvent, AuditHead, AuditRow},
     record::{
         Accepted, Digest, Finish, Finished, Message, NewMessage, NewRequest, Pruned, RequestKey, Stored,
         UsageQuery, UsageRow, UsageSum, WearDay,
@@ -28,6 +29,8 @@ pub enum Op {
     Unfinished,
     Usage(UsageQuery),
     Wear,
+    Audit(Box<AuditEntry>),
+    Audited { after: u64, limit: usize },
     Record(Box<Stamp>, Vec<UsageSum>),
     Prune,
 }
@@ -37,7 +40,12 @@ impl Op {
     /// taken back by a power cut, never by a crash of the daemon: an attempt that is counted
     /// again, a message that is sent again, a row that is pruned again.
     pub fn durable(&self) -> bool {
-        matches!(self, Self::Accept(_) | Self::Finish(_) | Self::Publish(_) | Self::Forget(_))
+        match self {
+            Self::Accept(_) | Self::Finish(_) | Self::Publish(_) | Self::Forget(_) => true,
+            // What has left, and what it cost, must not be forgotten; a denial may be: nothing left.
+            Self::Audit(entry) => entry.event != AuditEvent::Denied,
+            _ => false,
+        }
     }
 
     /// Whether it may change anything.
@@ -45,7 +53,12 @@ impl Op {
         self.durable()
             || matches!(
                 self,
-                Self::Begin(_) | Self::Spare(_) | Self::Delivered(_) | Self::Record(..) | Self::Prune
+                Self::Begin(_)
+                    | Self::Spare(_)
+                    | Self::Delivered(_)
+                    | Self::Record(..)
+                    | Self::Audit(_)
+                    | Self::Prune
             )
     }
 
@@ -81,6 +94,8 @@ pub enum Reply {
     Unfinished(Vec<Stored>),
     Usage(Vec<UsageRow>),
     Wear(Vec<WearDay>),
+    Audited(AuditHead),
+    Audit(AuditHead, Vec<AuditRow>),
     Pruned(Pruned),
 }
 

@@ -59,6 +59,10 @@ pub struct Quotas {
     pub ledger_rows: usize,
     /// How long usage and wear are kept.
     pub ledger_age: Duration,
+    /// Rows of the audit.
+    pub audit_rows: usize,
+    /// What they take, bytes.
+    pub audit_bytes: u64,
 }
 
 impl Default for Quotas {
@@ -72,6 +76,8 @@ impl Default for Quotas {
             outbox_age: limits::STORE_OUTBOX_AGE_MAX,
             ledger_rows: limits::STORE_LEDGER_ROWS_MAX,
             ledger_age: limits::STORE_LEDGER_AGE_MAX,
+            audit_rows: limits::STORE_AUDIT_ROWS_MAX,
+            audit_bytes: limits::STORE_AUDIT_BYTES_MAX,
         }
     }
 }

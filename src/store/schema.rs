@@ -13,7 +13,8 @@ pub(super) const PAGE_BYTES: u64 = 4096;
 
 /// Each step leads one `user_version` further, in one transaction. Never change one that was
 /// released: add the next.
-pub(super) const STEPS: &[&str] = &["
+pub(super) const STEPS: &[&str] = &[
+    "
     CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
     CREATE TABLE requests (
         seq INTEGER PRIMARY KEY,
@@ -65,7 +66,12 @@ pub(super) const STEPS: &[&str] = &["
         fsyncs INTEGER NOT NULL,
         seal BLOB NOT NULL
     ) STRICT;
-"];
+",
+    "
+    CREATE TABLE audit (seq INTEGER PRIMARY KEY, hash BLOB NOT NULL, line TEXT NOT NULL) STRICT;
+    CREATE TABLE audit_base (seq INTEGER PRIMARY KEY, hash BLOB NOT NULL) STRICT;
+",
+];
 
 /// A seal that is not made yet; as long as a real one, so that making it moves nothing.
 macro_rules! unsealed {

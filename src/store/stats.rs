@@ -1,11 +1,17 @@
 //! What the store counts about itself.
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
-use super::record::{UtcDay, WearDay};
+use super::{
+    chain::AuditHead,
+    record::{UtcDay, WearDay},
+};
 
 /// How the store stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,6 +32,8 @@ macro_rules! counters {
         #[derive(Debug, Default)]
         pub struct Counters {
             $($(#[$doc])* pub $name: AtomicU64,)*
+            /// The place of the last row of the audit.
+            audit_head: Mutex<AuditHead>,
         }
 
         /// The store at one moment.
@@ -34,6 +42,8 @@ macro_rules! counters {
             $($(#[$doc])* pub $name: u64,)*
             /// How it stands.
             pub health: Health,
+            /// The place of the last row of the audit.
+            pub audit_head: AuditHead,
             /// Flash wear of the current UTC day, over all runs of the daemon.
             pub wear_today: WearDay,
             /// Bytes a day, if the daemon goes on as it did since its start.
@@ -43,9 +53,15 @@ macro_rules! counters {
         }
 
         impl Counters {
+            /// Shows the place of the last row of the audit.
+            pub(super) fn show_audit(&self, head: AuditHead) {
+                *self.audit_head.lock().unwrap_or_else(PoisonError::into_inner) = head;
+            }
+
             /// Reads all of them; `uptime` since they began to count.
             pub(super) fn snapshot(&self, health: Health, uptime: Duration) -> StoreStats {
                 let mut stats = StoreStats { $($name: self.$name.load(Relaxed),)* health, ..StoreStats::default() };
+                stats.audit_head = *self.audit_head.lock().unwrap_or_else(PoisonError::into_inner);
                 stats.wear_today = WearDay {
                     day: UtcDay(stats.wear_day as i64),
                     bytes: stats.wear_day_bytes,
@@ -72,6 +88,8 @@ counters! {
     outbox_rows,
     /// What they take, bytes; a final that is also its request's is counted there.
     outbox_bytes,
+    /// Rows of the audit.
+    audit_rows,
     /// Rows of the ledger.
     ledger_rows,
     /// Database file, bytes.

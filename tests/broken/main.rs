@@ -14,6 +14,7 @@
 #![allow(clippy::disallowed_methods, reason = "deadlines of tests are kept by the clock that tests have")]
 
 mod access;
+mod audit;
 #[path = "../support/broker.rs"]
 mod broker;
 mod damage;

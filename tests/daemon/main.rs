@@ -31,6 +31,7 @@ mod http;
 mod keyed;
 mod mqtt;
 mod openai_client;
+mod policy;
 mod readme;
 mod rows;
 mod shutdown;

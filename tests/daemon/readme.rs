@@ -35,13 +35,13 @@ fn blocks(readme: &str, language: &str, beginning: &str) -> Vec<String> {
 }
 
 /// The only such block.
-fn block(readme: &str, language: &str, beginning: &str) -> String {
+pub(crate) fn block(readme: &str, language: &str, beginning: &str) -> String {
     let found = blocks(readme, language, beginning);
     assert_eq!(found.len(), 1, "blocks of {language} that begin with {beginning:?}");
     found.into_iter().next().unwrap_or_default()
 }
 
-fn readme() -> String {
+pub(crate) fn readme() -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
     fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }

@@ -9,6 +9,7 @@ use std::{
 use super::{account::Counts, *};
 use crate::domain::{BootTime, ClientId, Clock, ErrorKind, Lane, RequestId, Stamp, UnixSeconds};
 
+mod audit;
 mod commit;
 mod damage;
 mod model;

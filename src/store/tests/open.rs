@@ -112,8 +112,9 @@ fn a_newer_schema_is_refused_and_not_one_byte_of_it_changes() {
 #[test]
 fn steps_are_gone_once_each_and_a_failing_one_leaves_no_trace() {
     let conn = Connection::open_in_memory().unwrap();
-    schema::migrate(&conn, schema::STEPS).unwrap();
-    schema::migrate(&conn, schema::STEPS).unwrap();
+    let first = &schema::STEPS[..1];
+    schema::migrate(&conn, first).unwrap();
+    schema::migrate(&conn, first).unwrap();
     let second = [schema::STEPS[0], "CREATE TABLE more (x); INSERT INTO more VALUES (1);"];
     let broken = [second[0], "CREATE TABLE more (x); INSERT INTO nowhere VALUES (1);"];
     assert!(schema::migrate(&conn, &broken).is_err());

@@ -2,7 +2,7 @@
 
 use axum::{
     Json,
-    extract::State,
+    extract::{Query, State, rejection::QueryRejection},
     http::{StatusCode, header},
     response::IntoResponse,
 };
@@ -10,9 +10,9 @@ use serde_json::{Value, json};
 
 use super::{App, reply::Failure};
 use crate::{
-    domain::{Error, ErrorKind},
+    domain::{Error, ErrorKind, hex, limits},
     service::status,
-    store::UsageQuery,
+    store::{AuditHead, AuditRow, UsageQuery},
 };
 
 /// `GET /health/live`: the process answers.
@@ -39,6 +39,30 @@ pub(super) async fn status(State(app): State<App>) -> Json<Value> {
 pub(super) async fn usage(State(app): State<App>) -> Result<Json<Value>, Failure> {
     app.service.write_tally().await?;
     Ok(Json(status::usage(&app.service.store().usage(UsageQuery::default()).await?)))
+}
+
+/// Which part of the audit is wanted.
+#[derive(Debug, serde::Deserialize)]
+pub(super) struct AuditQuery {
+    /// Rows behind this one.
+    #[serde(default)]
+    after: u64,
+}
+
+/// `GET /v1/audit`: rows of the chain, with the place before the first of them and that of the last.
+pub(super) async fn audit(
+    State(app): State<App>,
+    query: Result<Query<AuditQuery>, QueryRejection>,
+) -> Result<Json<Value>, Failure> {
+    let wrong = |_| Error::invalid("after", "`after` is the number of a row, such as 0");
+    let Query(AuditQuery { after }) = query.map_err(wrong)?;
+    let store = app.service.store();
+    let head = store.audit_head();
+    let (start, rows) = store.audited(after, limits::AUDIT_PORTION).await?;
+    let place = |head: &AuditHead| json!({"seq": head.seq, "hash": hex(&head.hash)});
+    let row = |row: &AuditRow| json!({"seq": row.seq, "hash": hex(&row.hash), "line": row.line});
+    let rows: Vec<Value> = rows.iter().map(row).collect();
+    Ok(Json(json!({"object": "list", "start": place(&start), "head": place(&head), "data": rows})))
 }
 
 /// `GET /metrics`: Prometheus, `OpenMetrics` text.

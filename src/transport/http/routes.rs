@@ -41,6 +41,7 @@ pub fn routes(app: App) -> Router {
         .route("/v1/models/{name}", get(openai::model))
         .route("/v1/status", get(operate::status))
         .route("/v1/usage", get(operate::usage))
+        .route("/v1/audit", get(operate::audit))
         .route("/health/live", get(operate::live))
         .route("/health/ready", get(operate::ready))
         .route("/metrics", get(operate::metrics))

@@ -1,0 +1,229 @@
+//! `outpost policy explain`: why, and which bytes.
+
+use std::{
+    fs::File,
+    io::{self, Read},
+    path::{Path, PathBuf},
+};
+
+use clap::{Args, ValueEnum};
+use serde_json::{Value, json};
+
+use super::{Exit, Failure, Global, out, policy::load};
+use crate::{
+    cloud::{Outgoing, draft},
+    config::Config,
+    domain::{BootTime, ClientId, Lane, MicroUsd, RequestId, Zone, hex, limits},
+    policy::{Denial, Draft, Effect, Permit, Policy, Step, Subject, Verdict},
+};
+
+#[derive(Debug, Args)]
+pub(super) struct ExplainArgs {
+    /// File with a chat-completions body; `-` is standard input
+    request: PathBuf,
+    /// Who asks
+    #[arg(long, default_value = "nobody")]
+    client: String,
+    /// The user behind the socket
+    #[arg(long)]
+    uid: Option<u32>,
+    /// The topic that a task's reading came on
+    #[arg(long)]
+    topic: Option<String>,
+    /// The task that asks
+    #[arg(long)]
+    task: Option<String>,
+    /// The operator's class of the data, in place of the client's or the task's in the configuration
+    #[arg(long)]
+    class: Option<String>,
+    /// The zone that it would go to
+    #[arg(long, default_value = "cloud")]
+    zone: Away,
+    /// Providers to explain; without, all that the policy names
+    #[arg(long = "provider", value_name = "NAME")]
+    providers: Vec<String>,
+    /// The model's name there
+    #[arg(long, default_value = "org/name")]
+    model: String,
+    /// What it may cost at most, for rules with a cap
+    #[arg(long, value_name = "USD")]
+    worst_usd: Option<f64>,
+}
+
+/// Zones that are not the device.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Away {
+    Site,
+    Cloud,
+}
+
+pub(super) fn run(global: &Global, config: &Config, args: &ExplainArgs) -> Result<(), Failure> {
+    let policy = load(config)?;
+    let request = read(&args.request)?;
+    let client = ClientId::new(&args.client)
+        .ok_or_else(|| Failure::new(Exit::BadData, format!("`{}` is no name of a client", args.client)))?;
+    let own = &request["outpost"];
+    let own_word = |key: &str| own[key].as_str();
+    let lane = Lane::ALL.into_iter().find(|lane| own_word("lane") == Some(lane.name()));
+    let zones = [Zone::Device, Zone::Site, Zone::Cloud];
+    let class = operators_class(config, args);
+    let subject = Subject {
+        client: &client,
+        uid: args.uid,
+        lane: lane.unwrap_or(Lane::Normal),
+        topic: args.topic.as_deref(),
+        task: args.task.as_deref(),
+        class: policy.classes().effective(class.as_deref(), own_word("data_class")),
+        zone_max: zones
+            .into_iter()
+            .find(|zone| own_word("zone_max") == Some(zone.name()))
+            .unwrap_or(Zone::Cloud),
+    };
+    let verdict = policy.evaluate(&subject, &request);
+    let zone = match args.zone {
+        Away::Site => Zone::Site,
+        Away::Cloud => Zone::Cloud,
+    };
+    let providers: Vec<&str> = if args.providers.is_empty() {
+        policy.providers()
+    } else {
+        args.providers.iter().map(String::as_str).collect()
+    };
+    let ways: Vec<Way<'_>> = providers
+        .into_iter()
+        .map(|provider| {
+            let draft = draft_for(args, config, &request, &client, zone, provider);
+            let outcome = policy.permit(&subject, draft).map(|(permit, _)| permit);
+            Way { provider, outcome, objections: verdict.objections(zone, provider) }
+        })
+        .collect();
+    if global.json {
+        return Ok(out::json(&as_json(&policy, &subject, &verdict, &ways))?);
+    }
+    show(&policy, &subject, &verdict, &ways)?;
+    Ok(())
+}
+
+/// One provider, and what may go there.
+struct Way<'p> {
+    provider: &'p str,
+    outcome: Result<Permit, Denial>,
+    objections: Vec<(&'p str, String)>,
+}
+
+/// What the configuration says of the client or the task.
+fn operators_class(config: &Config, args: &ExplainArgs) -> Option<String> {
+    let of_task = || {
+        let name = args.task.as_deref()?;
+        config.task.iter().find(|task| task.name == name)?.data_class.clone()
+    };
+    let of_client = || config.client.iter().find(|client| client.name == args.client)?.data_class.clone();
+    args.class.clone().or_else(of_task).or_else(of_client)
+}
+
+fn draft_for(
+    args: &ExplainArgs,
+    config: &Config,
+    request: &Value,
+    client: &ClientId,
+    zone: Zone,
+    provider: &str,
+) -> Draft {
+    let model = match zone {
+        Zone::Cloud => format!("{}:{provider}", args.model),
+        _ => args.model.clone(),
+    };
+    let asked = request["max_tokens"].as_u64().or_else(|| request["max_completion_tokens"].as_u64());
+    let max_tokens = asked.map_or(config.service.answer_tokens, |n| n as usize);
+    let stream = request["stream"] == true;
+    Draft {
+        client: client.clone(),
+        id: RequestId::generate(),
+        zone,
+        provider: provider.into(),
+        body: draft(request, Outgoing { model: &model, max_tokens, stream }),
+        worst_cost: args.worst_usd.map(MicroUsd::of_usd),
+        expires: BootTime::new(limits::DEADLINE_MAX),
+    }
+}
+
+fn read(path: &Path) -> Result<Value, Failure> {
+    let wrong = |e: &dyn std::fmt::Display| Failure::new(Exit::BadData, format!("{}: {e}", path.display()));
+    let max = limits::REQUEST_BODY_BYTES_MAX as u64;
+    let mut text = Vec::new();
+    let read = if path.as_os_str() == "-" {
+        io::stdin().take(max + 1).read_to_end(&mut text)
+    } else {
+        File::open(path).and_then(|file| file.take(max + 1).read_to_end(&mut text))
+    };
+    read.map_err(|e| wrong(&e))?;
+    if text.len() as u64 > max {
+        return Err(wrong(&format_args!("has more than {max} bytes, the most that a request may have")));
+    }
+    serde_json::from_slice(&text).map_err(|e| wrong(&e))
+}
+
+fn effect(effect: &Effect) -> &'static str {
+    match effect {
+        Effect::Allow(_) => "allow",
+        Effect::Deny => "deny",
+    }
+}
+
+fn show(policy: &Policy, subject: &Subject<'_>, verdict: &Verdict<'_>, ways: &[Way<'_>]) -> io::Result<()> {
+    out::line(format_args!("class        {}", policy.classes().name(subject.class)))?;
+    out::line(format_args!("may go to    {} at most, by its own word", subject.zone_max.name()))?;
+    for step in &verdict.trace {
+        let (name, effect) = (&step.rule.name, effect(&step.rule.effect));
+        match &step.objection {
+            None => out::line(format_args!("rule `{name}` (line {}) {effect}s it", step.rule.line)),
+            Some(why) => {
+                out::line(format_args!("rule `{name}` (line {}) does not hold: {why}", step.rule.line))
+            }
+        }?;
+    }
+    if let Some(denial) = &verdict.denial {
+        return out::line(format_args!("\nNothing leaves: {}.", denial.reason));
+    }
+    for way in ways {
+        match &way.outcome {
+            Ok(permit) => {
+                out::line(format_args!("\nto {}, by rule `{}`:", way.provider, permit.rule()))?;
+                out::line(String::from_utf8_lossy(permit.bytes()))?;
+                out::line(format_args!("sha256 {}", hex(&permit.digest())))?;
+            }
+            Err(denial) => {
+                out::line(format_args!("\nnot to {}: {}", way.provider, denial.reason))?;
+                for (rule, why) in &way.objections {
+                    out::line(format_args!("  rule `{rule}`: it {why}"))?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn as_json(policy: &Policy, subject: &Subject<'_>, verdict: &Verdict<'_>, ways: &[Way<'_>]) -> Value {
+    let step = |step: &Step<'_>| {
+        json!({
+            "rule": step.rule.name, "line": step.rule.line, "effect": effect(&step.rule.effect),
+            "holds": step.objection.is_none(), "why_not": step.objection,
+        })
+    };
+    let way = |way: &Way<'_>| match &way.outcome {
+        Ok(permit) => json!({
+            "provider": way.provider, "allowed": true, "rule": permit.rule(), "redacted": permit.redacted(),
+            "body": String::from_utf8_lossy(permit.bytes()), "sha256": hex(&permit.digest()),
+        }),
+        Err(denial) => {
+            json!({"provider": way.provider, "allowed": false, "rule": denial.rule, "reason": denial.reason})
+        }
+    };
+    json!({
+        "class": policy.classes().name(subject.class),
+        "zone_max": subject.zone_max.name(),
+        "denied": verdict.denial.as_ref().map(|d| json!({"rule": d.rule, "reason": d.reason})),
+        "rules": verdict.trace.iter().map(step).collect::<Vec<_>>(),
+        "providers": ways.iter().map(way).collect::<Vec<_>>(),
+    })
+}

@@ -1,0 +1,66 @@
+//! What the policy is asked about: who sends what.
+
+use std::borrow::Cow;
+
+use serde_json::Value;
+
+use super::class::Class;
+use crate::domain::{ClientId, Lane, Zone, limits};
+
+/// A request, as far as a rule may ask about it. Made of what the daemon knows of the sender;
+/// only `class` and `zone_max` depend on what the request says of itself, and those only tighten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Subject<'a> {
+    /// Who asks.
+    pub client: &'a ClientId,
+    /// The user behind the socket, as the kernel says.
+    pub uid: Option<u32>,
+    /// In which lane it waits.
+    pub lane: Lane,
+    /// On which topic it came, when it is a task's reading.
+    pub topic: Option<&'a str>,
+    /// Which task asks.
+    pub task: Option<&'a str>,
+    /// The class that counts (see [`Classes::effective`](super::Classes::effective)).
+    pub class: Class,
+    /// How far it may go at most, as it says itself.
+    pub zone_max: Zone,
+}
+
+/// Every text in a body: values, the names of fields, and numbers as they are written.
+pub struct Texts<'a>(Vec<Cow<'a, str>>);
+
+/// A body with more nesting than requests may have: nobody can say what is in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooDeep;
+
+impl<'a> Texts<'a> {
+    /// The texts of `body`, in order.
+    pub fn of(body: &'a Value) -> Result<Self, TooDeep> {
+        let mut texts = Vec::new();
+        collect(body, limits::JSON_DEPTH_MAX, &mut texts)?;
+        Ok(Self(texts))
+    }
+
+    /// One after the other.
+    pub fn all(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|text| &**text)
+    }
+}
+
+fn collect<'a>(value: &'a Value, depth: usize, texts: &mut Vec<Cow<'a, str>>) -> Result<(), TooDeep> {
+    let depth = depth.checked_sub(1).ok_or(TooDeep)?;
+    match value {
+        Value::String(text) => texts.push(text.into()),
+        Value::Array(items) => items.iter().try_for_each(|item| collect(item, depth, texts))?,
+        Value::Object(fields) => {
+            for (name, item) in fields {
+                texts.push(name.into());
+                collect(item, depth, texts)?;
+            }
+        }
+        Value::Number(number) => texts.push(number.to_string().into()),
+        Value::Null | Value::Bool(_) => {}
+    }
+    Ok(())
+}
