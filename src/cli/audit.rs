@@ -171,7 +171,7 @@ impl Check<'_> {
             return Ok(out::json(&json!({"ok": true, "rows": self.rows, "head": head_json(self.at)}))?);
         }
         out::line(format_args!("{} rows, each as it was written. The last place is", self.rows))?;
-        Ok(out::line(format_args!("{}:{}", self.at.seq, hex(&self.at.hash)))?)
+        Ok(out::line(self.at)?)
     }
 }
 
@@ -204,7 +204,7 @@ const HEADER: &str = "# outpost audit behind ";
 fn export(global: &Global) -> Result<(), Failure> {
     let daemon = Daemon::of(global)?;
     let first = page(&daemon, 0)?;
-    out::line(format_args!("{HEADER}{}:{}", first.start.seq, hex(&first.start.hash)))?;
+    out::line(format_args!("{HEADER}{}", first.start))?;
     let mut rows = first.rows;
     while let Some(last) = rows.last().map(|row| row.seq) {
         for row in &rows {

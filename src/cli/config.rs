@@ -5,7 +5,7 @@ use std::io;
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use super::{Exit, Failure, Global, out};
+use super::{Exit, Failure, Global, out, show_problems};
 use crate::config::{Config, Key, Layered, List, Origin};
 
 #[derive(Clone, Copy, Debug, Subcommand)]
@@ -25,15 +25,10 @@ pub(super) fn run(global: &Global, command: ConfigCommand) -> Result<(), Failure
 
 fn check(global: &Global) -> Result<(), Failure> {
     let problems = global.try_tasks().err().unwrap_or_default();
-    if global.json {
-        let list: Vec<_> =
-            problems.iter().map(|p| json!({"where": p.origin.to_string(), "message": p.message})).collect();
-        out::json(&json!({"ok": list.is_empty(), "problems": list}))?;
-    } else if problems.is_empty() {
+    if problems.is_empty() && !global.json {
         out::line("The configuration is sound.")?;
-    } else {
-        problems.iter().try_for_each(out::line)?;
     }
+    show_problems(global, &problems)?;
     match problems.len() {
         0 => Ok(()),
         n => Err(Failure::new(Exit::Configuration, format!("{n} problem{}", if n == 1 { "" } else { "s" }))),

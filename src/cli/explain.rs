@@ -1,15 +1,14 @@
 //! `outpost policy explain`: why, and which bytes.
 
 use std::{
-    fs::File,
-    io::{self, Read},
+    io,
     path::{Path, PathBuf},
 };
 
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
-use super::{Exit, Failure, Global, out, policy::load};
+use super::{Exit, Failure, Global, input, out, policy::load};
 use crate::{
     cloud::{Outgoing, draft},
     config::Config,
@@ -65,7 +64,16 @@ pub(super) fn run(global: &Global, config: &Config, args: &ExplainArgs) -> Resul
     let own = &request["outpost"];
     let own_word = |key: &str| own[key].as_str();
     let lane = Lane::ALL.into_iter().find(|lane| own_word("lane") == Some(lane.name()));
-    let zones = [Zone::Device, Zone::Site, Zone::Cloud];
+    let zone_max = match own_word("zone_max") {
+        None => Zone::Cloud,
+        // The daemon refuses such a request.
+        Some(word) => Zone::named(word).ok_or_else(|| {
+            Failure::new(
+                Exit::BadData,
+                format!("`outpost.zone_max` is `{word}`, expected device, site or cloud"),
+            )
+        })?,
+    };
     let class = operators_class(config, args);
     let subject = Subject {
         client: &client,
@@ -74,10 +82,7 @@ pub(super) fn run(global: &Global, config: &Config, args: &ExplainArgs) -> Resul
         topic: args.topic.as_deref(),
         task: args.task.as_deref(),
         class: policy.classes().effective(class.as_deref(), own_word("data_class")),
-        zone_max: zones
-            .into_iter()
-            .find(|zone| own_word("zone_max") == Some(zone.name()))
-            .unwrap_or(Zone::Cloud),
+        zone_max,
     };
     let verdict = policy.evaluate(&subject, &request);
     let zone = match args.zone {
@@ -149,15 +154,9 @@ fn draft_for(
 
 fn read(path: &Path) -> Result<Value, Failure> {
     let wrong = |e: &dyn std::fmt::Display| Failure::new(Exit::BadData, format!("{}: {e}", path.display()));
-    let max = limits::REQUEST_BODY_BYTES_MAX as u64;
-    let mut text = Vec::new();
-    let read = if path.as_os_str() == "-" {
-        io::stdin().take(max + 1).read_to_end(&mut text)
-    } else {
-        File::open(path).and_then(|file| file.take(max + 1).read_to_end(&mut text))
-    };
-    read.map_err(|e| wrong(&e))?;
-    if text.len() as u64 > max {
+    let text = input::bounded(path)?;
+    if text.len() > limits::REQUEST_BODY_BYTES_MAX {
+        let max = limits::REQUEST_BODY_BYTES_MAX;
         return Err(wrong(&format_args!("has more than {max} bytes, the most that a request may have")));
     }
     serde_json::from_slice(&text).map_err(|e| wrong(&e))

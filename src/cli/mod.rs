@@ -11,6 +11,7 @@ mod client;
 mod config;
 mod explain;
 mod fail;
+mod input;
 mod models;
 mod out;
 mod policy;
@@ -21,6 +22,7 @@ mod task;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use serde_json::{Value, json};
 
 pub use fail::{Exit, Failure};
 
@@ -113,6 +115,16 @@ impl Global {
 fn refused(problems: &[Problem]) -> Failure {
     let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
     Failure::new(Exit::Configuration, lines.join("\n"))
+}
+
+/// Prints what is wrong with a file, each with its place.
+fn show_problems(global: &Global, problems: &[Problem]) -> std::io::Result<()> {
+    if !global.json {
+        return problems.iter().try_for_each(out::line);
+    }
+    let problem = |p: &Problem| json!({"where": p.origin.to_string(), "message": p.message});
+    let list: Vec<Value> = problems.iter().map(problem).collect();
+    out::json(&json!({"ok": list.is_empty(), "problems": list}))
 }
 
 /// Runs what was asked for.

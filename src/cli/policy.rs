@@ -10,7 +10,7 @@ use serde_json::json;
 use super::{
     Exit, Failure, Global,
     explain::{self, ExplainArgs},
-    out, refused,
+    out, refused, show_problems,
 };
 use crate::{
     config::Config,
@@ -68,13 +68,7 @@ fn check(global: &Global, config: &Config) -> Result<(), Failure> {
         }
         Err(problems) => problems,
     };
-    if global.json {
-        let list: Vec<_> =
-            problems.iter().map(|p| json!({"where": p.origin.to_string(), "message": p.message})).collect();
-        out::json(&json!({"ok": false, "problems": list}))?;
-    } else {
-        problems.iter().try_for_each(out::line)?;
-    }
+    show_problems(global, &problems)?;
     Err(Failure::new(Exit::Configuration, format!("{} wrong; nothing leaves the device", problems.len())))
 }
 

@@ -1,11 +1,6 @@
 //! `outpost task test` and `outpost task list`
 
-use std::{
-    fs::File,
-    io::{self, Read},
-    path::PathBuf,
-    sync::Arc,
-};
+use std::{io, path::PathBuf, sync::Arc};
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -13,12 +8,9 @@ use serde_json::{Value, json};
 use super::{
     Exit, Failure, Global,
     client::{self, Daemon},
-    out,
+    input, out,
 };
-use crate::{
-    domain::limits,
-    task::{Rendered, Task, TaskError, Tasks},
-};
+use crate::task::{Rendered, Task, TaskError, Tasks};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum TaskCommand {
@@ -89,7 +81,7 @@ fn test(global: &Global, tasks: &Tasks, args: &TestArgs) -> Result<(), Failure> 
         let known = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
         Failure::new(Exit::BadData, format!("there is no task `{}`; there are: {known}", args.name))
     })?;
-    let payload = payload(args)?;
+    let payload = input::bounded(&args.payload)?;
     let topic = args.topic.clone().unwrap_or_else(|| task.example_topic());
     let rendered = task.render(&topic, &payload).map_err(|error| {
         let words = format!("{error}\nthis would go to {}", task.error_topic(&topic));
@@ -108,20 +100,6 @@ fn test(global: &Global, tasks: &Tasks, args: &TestArgs) -> Result<(), Failure> 
     match trial.attempts.last() {
         Some((_, Some(error))) => Err(Failure::new(Exit::BadData, error)),
         _ => Ok(()),
-    }
-}
-
-fn payload(args: &TestArgs) -> Result<Vec<u8>, Failure> {
-    let max = limits::REQUEST_BODY_BYTES_MAX as u64;
-    let mut bytes = Vec::new();
-    let read = if args.payload.as_os_str() == "-" {
-        io::stdin().take(max + 1).read_to_end(&mut bytes)
-    } else {
-        File::open(&args.payload).and_then(|file| file.take(max + 1).read_to_end(&mut bytes))
-    };
-    match read {
-        Ok(_) => Ok(bytes),
-        Err(e) => Err(Failure::new(Exit::BadData, format!("{}: {e}", args.payload.display()))),
     }
 }
 

@@ -16,6 +16,14 @@ pub enum Zone {
 }
 
 impl Zone {
+    /// Every zone, the nearest first.
+    pub const ALL: [Self; 3] = [Self::Device, Self::Site, Self::Cloud];
+
+    /// The zone with this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|zone| zone.name() == name)
+    }
+
     /// The name in requests, policies, metrics and logs.
     pub const fn name(self) -> &'static str {
         match self {

@@ -5,18 +5,16 @@ use std::{
     path::Path,
 };
 
-use toml::de::DeTable;
-
 use super::{
     Policy,
     class::Classes,
     detect::{Detectors, compile},
     facts::{Facts, To},
-    read::{At, Reader, Section},
+    read::{self, At, Reader, Section},
     rule::{Effect, Grant, Rule, When},
 };
 use crate::{
-    config::{Origin, Problem, nearest},
+    config::{Problem, nearest},
     domain::{Lane, MicroUsd, TopicFilter, Zone, limits},
 };
 
@@ -26,31 +24,16 @@ const VERSION: u32 = 1;
 impl Policy {
     /// Reads a file.
     pub fn load(path: &Path) -> Result<Self, Vec<Problem>> {
-        let text = crate::config::read_bounded(path)
-            .and_then(|text| text.ok_or_else(|| "there is no such file".to_owned()))
-            .map_err(|message| vec![Problem { origin: Origin::File(path.into(), 1), message }])?;
-        Self::parse(path, &text)
+        read::file(path, policy)
     }
 
     /// Reads the text of a file; `path` is for what is wrong with it.
     pub fn parse(path: &Path, text: &str) -> Result<Self, Vec<Problem>> {
-        let mut reader = Reader::new(path, text);
-        let table = match DeTable::parse(text) {
-            Ok(table) => table,
-            Err(error) => {
-                reader.problem(error.span().map_or(0, |span| span.start), error.message());
-                return Err(reader.finish());
-            }
-        };
-        let policy = read(&mut reader, &Section::root(table.get_ref()));
-        match reader.finish() {
-            problems if problems.is_empty() => Ok(policy),
-            problems => Err(problems),
-        }
+        read::text(path, text, policy)
     }
 }
 
-fn read(reader: &mut Reader<'_>, root: &Section<'_>) -> Policy {
+fn policy(reader: &mut Reader<'_>, root: &Section<'_>) -> Policy {
     reader.only(root, &["version", "classes", "rule", "detector", "provider"]);
     match reader.number(root, "version") {
         Some(VERSION) => {}

@@ -4,7 +4,39 @@ use std::path::Path;
 
 use toml::de::{DeTable, DeValue};
 
-use crate::config::{Origin, Problem, nearest};
+use crate::config::{Origin, Problem, nearest, read_bounded};
+
+/// Reads a file with `read`, or says everything that is wrong with it.
+pub(super) fn file<T>(
+    path: &Path,
+    read: impl FnOnce(&mut Reader<'_>, &Section<'_>) -> T,
+) -> Result<T, Vec<Problem>> {
+    let text = read_bounded(path)
+        .and_then(|text| text.ok_or_else(|| "there is no such file".to_owned()))
+        .map_err(|message| vec![Problem { origin: Origin::File(path.into(), 1), message }])?;
+    self::text(path, &text, read)
+}
+
+/// The same with its text; `path` is for what is wrong with it.
+pub(super) fn text<T>(
+    path: &Path,
+    text: &str,
+    read: impl FnOnce(&mut Reader<'_>, &Section<'_>) -> T,
+) -> Result<T, Vec<Problem>> {
+    let mut reader = Reader::new(path, text);
+    let table = match DeTable::parse(text) {
+        Ok(table) => table,
+        Err(error) => {
+            reader.problem(error.span().map_or(0, |span| span.start), error.message());
+            return Err(reader.finish());
+        }
+    };
+    let value = read(&mut reader, &Section::root(table.get_ref()));
+    match reader.finish() {
+        problems if problems.is_empty() => Ok(value),
+        problems => Err(problems),
+    }
+}
 
 /// What stands in a file, and what is wrong with it.
 pub(super) struct Reader<'t> {
@@ -24,7 +56,7 @@ pub(super) struct Section<'d> {
 }
 
 impl<'t> Reader<'t> {
-    pub(super) fn new(path: &'t Path, text: &'t str) -> Self {
+    fn new(path: &'t Path, text: &'t str) -> Self {
         Self { path, text, problems: Vec::new() }
     }
 
@@ -43,7 +75,7 @@ impl<'t> Reader<'t> {
     }
 
     /// Everything that was wrong, in the order of the file.
-    pub(super) fn finish(mut self) -> Vec<Problem> {
+    fn finish(mut self) -> Vec<Problem> {
         self.problems.sort_by_key(|problem| match &problem.origin {
             Origin::File(_, line) => *line,
             _ => 0,
@@ -223,7 +255,7 @@ impl<'t> Reader<'t> {
 
 impl<'d> Section<'d> {
     /// The whole file.
-    pub(super) fn root(table: &'d DeTable<'d>) -> Self {
+    fn root(table: &'d DeTable<'d>) -> Self {
         Self { name: "the file".into(), at: 0, table }
     }
 

@@ -15,14 +15,13 @@
 use std::path::Path;
 
 use serde_json::{Value, json};
-use toml::de::DeTable;
 
 use super::{
     Denial, Draft, Policy, Subject,
-    read::{Reader, Section},
+    read::{self, Reader, Section},
 };
 use crate::{
-    config::{Origin, Problem},
+    config::Problem,
     domain::{BootTime, ClientId, Lane, MicroUsd, RequestId, Zone, limits},
 };
 
@@ -83,32 +82,16 @@ const KEYS: [&str; 14] = [
 
 /// Reads a file of cases; every mistake at once.
 pub fn cases(path: &Path) -> Result<Vec<Case>, Vec<Problem>> {
-    let text = crate::config::read_bounded(path)
-        .and_then(|text| text.ok_or_else(|| "there is no such file".to_owned()))
-        .map_err(|message| vec![Problem { origin: Origin::File(path.into(), 1), message }])?;
-    parse(path, &text)
+    read::file(path, read_cases)
 }
 
-fn parse(path: &Path, text: &str) -> Result<Vec<Case>, Vec<Problem>> {
-    let mut reader = Reader::new(path, text);
-    let table = match DeTable::parse(text) {
-        Ok(table) => table,
-        Err(error) => {
-            reader.problem(error.span().map_or(0, |span| span.start), error.message());
-            return Err(reader.finish());
-        }
-    };
-    let root = Section::root(table.get_ref());
-    reader.only(&root, &["case"]);
-    let entries = reader.list(&root, "case");
+fn read_cases(reader: &mut Reader<'_>, root: &Section<'_>) -> Vec<Case> {
+    reader.only(root, &["case"]);
+    let entries = reader.list(root, "case");
     if entries.is_empty() {
         reader.problem(0, "there is no case: write [[case]] and what it asks and wants");
     }
-    let cases: Vec<Case> = entries.into_iter().filter_map(|entry| read_case(&mut reader, entry)).collect();
-    match reader.finish() {
-        problems if problems.is_empty() => Ok(cases),
-        problems => Err(problems),
-    }
+    entries.into_iter().filter_map(|entry| read_case(reader, entry)).collect()
 }
 
 fn read_case(reader: &mut Reader<'_>, mut entry: Section<'_>) -> Option<Case> {
@@ -124,7 +107,7 @@ fn read_case(reader: &mut Reader<'_>, mut entry: Section<'_>) -> Option<Case> {
         reader.problem(client.1, format!("`{}` is no name of a client", client.0));
         return None;
     };
-    let zones = [("device", Zone::Device), ("site", Zone::Site), ("cloud", Zone::Cloud)];
+    let zones = Zone::ALL.map(|zone| (zone.name(), zone));
     let lanes = Lane::ALL.map(|lane| (lane.name(), lane));
     let mut words = |key| reader.text(&entry, key).map(|(text, _)| text);
     let (topic, task, class, text) = (words("topic"), words("task"), words("class"), words("text"));
@@ -251,10 +234,13 @@ mod tests {
         training = false
     "#;
 
+    fn read_text(text: &str) -> Result<Vec<Case>, Vec<Problem>> {
+        read::text(Path::new("c"), text, read_cases)
+    }
+
     fn outcome(case: &str) -> Vec<String> {
         let policy = Policy::parse(Path::new("p"), POLICY).unwrap();
-        let cases =
-            parse(Path::new("c"), &format!("[[case]]\nname = \"x\"\nworst_usd = 0.1\n{case}")).unwrap();
+        let cases = read_text(&format!("[[case]]\nname = \"x\"\nworst_usd = 0.1\n{case}")).unwrap();
         cases[0].run(&policy)
     }
 
@@ -288,7 +274,7 @@ mod tests {
 
     #[test]
     fn a_case_without_a_wish_and_one_without_sense_are_refused() {
-        let problems = parse(Path::new("c"), "[[case]]\nname = \"x\"\n[[case]]\nclinet = \"y\"").unwrap_err();
+        let problems = read_text("[[case]]\nname = \"x\"\n[[case]]\nclinet = \"y\"").unwrap_err();
         let words: Vec<String> = problems.iter().map(ToString::to_string).collect();
         assert_eq!(
             words,

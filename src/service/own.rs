@@ -57,12 +57,7 @@ impl Own {
                 }
                 "data_class" => set(&mut own.data_class, value.to_owned(), name)?,
                 "zone_max" => {
-                    let zone = match value {
-                        "device" => Zone::Device,
-                        "site" => Zone::Site,
-                        "cloud" => Zone::Cloud,
-                        _ => return Err(wrong("device, site or cloud")),
-                    };
+                    let zone = Zone::named(value).ok_or_else(|| wrong("device, site or cloud"))?;
                     set(&mut own.zone_max, zone, name)?;
                 }
                 "supersedes" => set(&mut own.supersedes, value.to_owned(), name)?,

@@ -51,8 +51,9 @@ impl Service {
                 s.metrics.reading_skipped("retained");
                 continue;
             }
-            let digest = reading_digest(reading.topic, reading.payload);
-            if reading.again && self.was_taken_in(&task, digest).await? {
+            if reading.again
+                && self.was_taken_in(&task, reading_digest(reading.topic, reading.payload)).await?
+            {
                 s.metrics.duplicate();
                 continue;
             }

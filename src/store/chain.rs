@@ -79,9 +79,10 @@ impl AuditHead {
     pub const GENESIS: Self = Self { seq: 0, hash: [0; 32] };
 }
 
+/// `NUMBER:HASH`.
 impl fmt::Display for AuditHead {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.seq, hex(&self.hash))
+        write!(f, "{}:{}", self.seq, hex(&self.hash))
     }
 }
 

@@ -75,8 +75,8 @@ pub(super) struct Session<'a, L> {
     hears: bool,
     /// Messages at `QoS` 0 that are not dealt with.
     loose: usize,
-    /// The filters that were subscribed to.
-    wanted: Vec<String>,
+    /// The filters that the broker has once it answers, when those are others than before.
+    unnoted: Option<Vec<String>>,
     /// Reports that wait for room; one for each of their topics at most.
     pub(super) waiting: VecDeque<Outgoing>,
     /// Places of the window when nothing is under way.
@@ -106,7 +106,7 @@ impl<'a, L: Link> Session<'a, L> {
             retry: None,
             hears: false,
             loose: 0,
-            wanted: Vec::new(),
+            unnoted: None,
             waiting: VecDeque::new(),
             send_window: 1,
         }
@@ -149,11 +149,11 @@ impl<'a, L: Link> Session<'a, L> {
         if had != wanted {
             // Until the broker has answered it may have any of them.
             self.intake.remembered.save(&[&wanted[..], &gone].concat());
+            self.unnoted = Some(wanted);
         }
         let cannot = |e| Lost::permanent(format!("cannot subscribe: {e}"));
         self.link.unsubscribe(&gone).map_err(cannot)?;
         self.link.subscribe(&may).map_err(cannot)?;
-        self.wanted = wanted;
         tracing::info!(
             session_present = connected.session_present,
             filters = may.len(),
@@ -173,8 +173,8 @@ impl<'a, L: Link> Session<'a, L> {
         }
         // Not before: who sees `online` may ask at once, and is to be heard.
         if !std::mem::replace(&mut self.hears, true) {
-            if self.intake.remembered.load() != self.wanted {
-                self.intake.remembered.save(&self.wanted);
+            if let Some(filters) = self.unnoted.take() {
+                self.intake.remembered.save(&filters);
             }
             for message in self.reports.on_connect() {
                 self.report(message);
