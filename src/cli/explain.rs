@@ -140,13 +140,12 @@ fn draft_for(
     };
     let asked = request["max_tokens"].as_u64().or_else(|| request["max_completion_tokens"].as_u64());
     let max_tokens = asked.map_or(config.service.answer_tokens, |n| n as usize);
-    let stream = request["stream"] == true;
     Draft {
         client: client.clone(),
         id: RequestId::generate(),
         zone,
         provider: provider.into(),
-        body: draft(request, Outgoing { model: &model, max_tokens, stream }),
+        body: draft(request, Outgoing { model: &model, provider, max_tokens }),
         worst_cost: args.worst_usd.map(MicroUsd::of_usd),
         expires: BootTime::new(limits::DEADLINE_MAX),
     }

@@ -1,8 +1,38 @@
 //! The way to providers off the device.
 //!
+//! ```text
+//! catalogue → rank (filters, score) → budget → permit → carrier → pieces → settled
+//! ```
 //! Nothing here decides what may leave: whoever sends brings a [`Permit`](crate::policy::Permit),
-//! and what is sent are its bytes.
+//! a [`Carrier`] takes it by value, and what is sent are its bytes.
+//!
+//! - `name`, `catalogue`, `measure`, `choice`: who could answer, and who is to be asked first; pure.
+//! - `breaker`, `budget`, `fault`: who is left alone, what may be spent, what a failure means; pure.
+//! - `body`, `quirks`: what a provider is sent. `sse`, `reply`: what comes back.
+//! - `carrier`: the way there and back; `http`: the real one.
 
 mod body;
+mod breaker;
+mod budget;
+mod carrier;
+mod catalogue;
+mod choice;
+mod fault;
+mod http;
+mod measure;
+mod name;
+mod quirks;
+mod reply;
+mod sse;
 
 pub use body::{Outgoing, draft};
+pub use breaker::{Breakers, Pair, Rest};
+pub use budget::{Account, Budget, Cap, Exhausted, Reservation, Scope, Today};
+pub use carrier::{Carried, Carrier, Failed, Served, Timers};
+pub use catalogue::{Catalogue, Listing, Price};
+pub use choice::{Candidate, Need, Objection, Question, Ranking, rank};
+pub use fault::{Class, Cure, Fault};
+pub use http::{Http, HttpOptions};
+pub use measure::{Behaviour, Measures};
+pub use name::{ModelName, Pin};
+pub use reply::{End, tokens_of};

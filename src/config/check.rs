@@ -1,6 +1,6 @@
 //! What cannot work, though each value for itself is well formed.
 
-use super::{Config, Layered, Problem, mqtt};
+use super::{Config, Layered, Problem, cloud, mqtt};
 use crate::domain::{ClientId, limits};
 
 impl Layered {
@@ -51,6 +51,7 @@ fn cross_checks(c: &Config) -> Vec<(&'static str, String)> {
     range("service.stop_grace_s", c.service.stop_grace_s, 0, 600);
 
     wrong.extend(mqtt::problems(&c.mqtt));
+    wrong.extend(cloud::problems(&c.cloud));
     if !c.node.id.is_empty() && ClientId::new(&c.node.id).is_none() {
         wrong.push((
             "node.id",

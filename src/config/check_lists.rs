@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::{Client, Config, Layered, Task};
+use super::{Client, Config, Layered, Task, cloud};
 use crate::domain::{ClientId, limits};
 
 /// List, entry, key and what is wrong with it.
@@ -14,7 +14,13 @@ impl Layered {
         for (list, index, key, message) in problems(&self.config) {
             self.entry_problem(list, index, key, &message);
         }
-        for (list, max) in [("client", limits::CLIENTS_MAX), ("task", limits::TASKS_MAX)] {
+        for (list, max) in [
+            ("client", limits::CLIENTS_MAX),
+            ("task", limits::TASKS_MAX),
+            ("site", limits::SITES_MAX),
+            ("budget", limits::BUDGETS_MAX),
+            ("price", limits::PRICES_MAX),
+        ] {
             let count = self.config.entries(list);
             if count > max {
                 let words = format!("[[{list}]] stands {count} times, at most {max} are taken");
@@ -35,6 +41,17 @@ fn problems(config: &Config) -> Wrong {
             wrong.push(("task", index, "", "needs `mqtt.url`: a task's messages come over MQTT".into()));
         }
     }
+    for (index, site) in config.site.iter().enumerate() {
+        wrong.extend(cloud::site_problems(site).into_iter().map(|(k, m)| ("site", index, k, m)));
+    }
+    for (index, budget) in config.budget.iter().enumerate() {
+        wrong
+            .extend(cloud::budget_problems(budget, config).into_iter().map(|(k, m)| ("budget", index, k, m)));
+    }
+    for (index, price) in config.price.iter().enumerate() {
+        wrong.extend(cloud::price_problems(price).into_iter().map(|(k, m)| ("price", index, k, m)));
+    }
+    wrong.extend(twice("site", "name", config.site.iter().map(|s| Some(s.name.clone()))));
     wrong.extend(twice("client", "name", config.client.iter().map(|c| Some(c.name.clone()))));
     wrong.extend(twice("client", "uid", config.client.iter().map(|c| c.uid.map(|uid| uid.to_string()))));
     wrong.extend(twice("task", "name", config.task.iter().map(|t| Some(t.name.clone()))));
@@ -56,7 +73,7 @@ fn twice(list: &'static str, key: &'static str, values: impl Iterator<Item = Opt
 }
 
 /// What is wrong with a number that is set.
-fn range<T: PartialOrd + Copy + std::fmt::Display>(
+pub(super) fn range<T: PartialOrd + Copy + std::fmt::Display>(
     key: &'static str,
     value: Option<T>,
     min: T,

@@ -8,7 +8,7 @@ use super::{
     setting::Setting,
     words::{OnChange, OneOrMore, PayloadForm},
 };
-use crate::domain::{ClientId, Lane};
+use crate::domain::{ClientId, Lane, Zone};
 
 /// One list as `config show` and messages need it.
 #[derive(Clone, Copy, Debug)]
@@ -146,6 +146,9 @@ lists! {
         seed: Option<i64> = None;
         /// Model to ask. Empty: `auto`.
         model: Option<String> = None;
+        /// Where it is answered when that is free to choose: device, site or cloud. Farther than the device only as
+        /// the policy allows.
+        prefer: Zone = Zone::Device;
         /// Run at most once in this many milliseconds per topic; what comes in between waits, and the newest
         /// of it is run. Empty: each message runs.
         every_ms: Option<u64> = None;
@@ -161,6 +164,53 @@ lists! {
         retries: usize = 1;
         /// Run for messages that the broker kept from before this node subscribed, too.
         accept_retained: bool = false;
+    }
+    /// A server on the premises with OpenAI's interface, such as vLLM, llama-server or Ollama: the zone `site`.
+    site: Site requires(name, base_url, model) {
+        /// The name: the policy's provider, and a model that can be asked for. Letters, digits and `-_.`.
+        name: String = String::new();
+        /// Where its interface begins, such as `http://10.0.0.5:8000/v1`.
+        base_url: String = String::new();
+        /// Its model, as it calls it.
+        model: String = String::new();
+        /// File with its token; not readable by others. Empty: it wants none.
+        token_file: Option<PathBuf> = None;
+        /// File with the certificates of authorities that are trusted beside the system's, PEM.
+        ca: Option<PathBuf> = None;
+        /// Tokens of prompt and answer together. Empty: not known, and tried.
+        context: Option<usize> = None;
+        /// Whether it calls tools.
+        tools: bool = false;
+        /// Whether it keeps to a JSON Schema.
+        structured_output: bool = false;
+        /// Calls at once, 1 to 64.
+        calls_max: usize = 4;
+    }
+    /// A bound on what somebody may spend in the cloud, beside those of [cloud]. Name one of client, task, provider.
+    budget: Budget requires() {
+        /// This client's requests.
+        client: Option<String> = None;
+        /// This task's requests.
+        task: Option<String> = None;
+        /// What goes to this provider.
+        provider: Option<String> = None;
+        /// US dollars that one request may cost at most.
+        usd_per_request: Option<f64> = None;
+        /// US dollars of one day in UTC.
+        usd_per_day: Option<f64> = None;
+        /// US dollars of one month in UTC.
+        usd_per_month: Option<f64> = None;
+    }
+    /// A price that the router's catalogue does not name. Without one a provider is not asked.
+    price: Price requires(model, provider, input, output) {
+        /// The model, `org/name`.
+        model: String = String::new();
+        /// The provider.
+        provider: String = String::new();
+        /// US dollars per million tokens of the prompt.
+        input: f64 = 0.0;
+        /// US dollars per million tokens of the answer.
+        output: f64 = 0.0;
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod check;
 mod check_lists;
+mod cloud;
 mod entries;
 mod layers;
 mod list;
@@ -18,8 +19,8 @@ mod words;
 use std::path::Path;
 
 pub use layers::{Layered, Origin, Problem, nearest, read_bounded};
-pub use list::{Client, List, Task};
-pub use schema::{Config, Engine, Http, Key, Log, Model, Mqtt, Node, Policy, Runtime, Service, Store};
+pub use list::{Budget, Client, List, Price, Site, Task};
+pub use schema::{Cloud, Config, Engine, Http, Key, Log, Model, Mqtt, Node, Policy, Runtime, Service, Store};
 pub use setting::{FileMode, LogLevel, Setting};
 pub use words::{OnChange, OnCorruption, OneOrMore, PayloadForm};
 

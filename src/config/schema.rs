@@ -3,11 +3,11 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use super::{
-    list::{Client, Task},
+    list::{Budget, Client, Price, Site, Task},
     setting::{FileMode, LogLevel, Setting},
     words::OnCorruption,
 };
-use crate::domain::Lane;
+use crate::domain::{Lane, Prefer};
 
 /// One key as `config show` and messages need it.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +31,12 @@ macro_rules! settings {
             pub client: Vec<Client>,
             /// The entries of `[[task]]`, in the order of the files.
             pub task: Vec<Task>,
+            /// The entries of `[[site]]`, in the order of the files.
+            pub site: Vec<Site>,
+            /// The entries of `[[budget]]`, in the order of the files.
+            pub budget: Vec<Budget>,
+            /// The entries of `[[price]]`, in the order of the files.
+            pub price: Vec<Price>,
         }
 
         $(
@@ -197,6 +203,43 @@ settings! {
     policy: Policy {
         /// File with the rules. Empty: nothing leaves.
         file: Option<PathBuf> = None;
+    }
+    /// Hugging Face Inference Providers: where overflow goes when the policy lets it, and models that are
+    /// asked for by `org/name`. Off without a token.
+    cloud: Cloud {
+        /// Where the router's interface begins.
+        base_url: String = "https://router.huggingface.co/v1".into();
+        /// File with the token; not readable by others. Empty: the systemd credential `hf-token`, when there is one.
+        token_file: Option<PathBuf> = None;
+        /// Model that overflow is sent to, such as `org/name`. Empty: overflow goes to sites only.
+        model: Option<String> = None;
+        /// Which provider is asked first: cost, latency, throughput or balanced.
+        prefer: Prefer = Prefer::Cost;
+        /// Providers that are asked for one request before it is given up or goes back to the device, 1 to 12.
+        attempts: usize = 3;
+        /// Calls at once, 1 to 64.
+        calls_max: usize = 8;
+        /// US dollars that one request may cost at most. Who may spend less is said by [[budget]].
+        usd_per_request: f64 = 0.05;
+        /// US dollars of one day in UTC, all requests together.
+        usd_per_day: f64 = 1.0;
+        /// US dollars of one month in UTC, all requests together.
+        usd_per_month: f64 = 10.0;
+        /// HTTP proxy on the way, such as `http://proxy:3128`. Empty: none; the environment is not asked.
+        proxy: Option<String> = None;
+        /// File with `user:password` for the proxy.
+        proxy_credentials_file: Option<PathBuf> = None;
+        /// File with the certificates of authorities that are trusted beside the system's, PEM: for a proxy that
+        /// looks into TLS.
+        ca: Option<PathBuf> = None;
+        /// Organisation that pays. Empty: the token's owner.
+        bill_to: Option<String> = None;
+        /// Seconds for address, proxy, TCP and TLS together, 1 to 120.
+        connect_timeout_s: usize = 10;
+        /// Seconds to the first byte of an answer, 1 to 600.
+        first_byte_timeout_s: usize = 30;
+        /// Seconds between two pieces of an answer, 1 to 600.
+        gap_timeout_s: usize = 30;
     }
     /// The log.
     log: Log {

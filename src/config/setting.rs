@@ -117,13 +117,23 @@ impl Setting for bool {
     }
 }
 
-impl Setting for f32 {
+impl Setting for f64 {
     fn from_toml(value: &Value) -> Result<Self, String> {
         match value {
-            Value::Float(x) => Ok(*x as Self),
+            Value::Float(x) => Ok(*x),
             Value::Integer(n) => Ok(*n as Self),
             other => Err(format!("is {}, expected a number", kind(other))),
         }
+    }
+
+    fn to_toml(&self) -> Value {
+        Value::Float(*self)
+    }
+}
+
+impl Setting for f32 {
+    fn from_toml(value: &Value) -> Result<Self, String> {
+        f64::from_toml(value).map(|x| x as Self)
     }
 
     fn to_toml(&self) -> Value {

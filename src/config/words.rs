@@ -3,7 +3,7 @@
 use toml::Value;
 
 use super::setting::{Setting, kind, text};
-use crate::domain::Lane;
+use crate::domain::{Lane, Prefer, Zone};
 
 /// A value that is one of a few words.
 macro_rules! words {
@@ -56,21 +56,28 @@ fn not_one_of(word: &str, words: &[&str]) -> String {
     format!("is `{word}`, expected one of {}", words.join(", "))
 }
 
-impl Setting for Lane {
-    fn from_toml(value: &Value) -> Result<Self, String> {
-        let word = text(value)?;
-        let lane = Self::ALL.into_iter().find(|lane| lane.name() == word);
-        lane.ok_or_else(|| not_one_of(word, &Self::ALL.map(Self::name)))
-    }
+/// The same for types of the domain that know their names.
+macro_rules! named {
+    ($($Name:ident),*) => {$(
+        impl Setting for $Name {
+            fn from_toml(value: &Value) -> Result<Self, String> {
+                let word = text(value)?;
+                let found = Self::ALL.into_iter().find(|one| one.name() == word);
+                found.ok_or_else(|| not_one_of(word, &Self::ALL.map(Self::name)))
+            }
 
-    fn from_text(text: &str) -> Result<Self, String> {
-        Self::from_toml(&Value::String(text.into()))
-    }
+            fn from_text(text: &str) -> Result<Self, String> {
+                Self::from_toml(&Value::String(text.into()))
+            }
 
-    fn to_toml(&self) -> Value {
-        Value::String(self.name().into())
-    }
+            fn to_toml(&self) -> Value {
+                Value::String(self.name().into())
+            }
+        }
+    )*};
 }
+
+named!(Lane, Prefer, Zone);
 
 /// One text, or a list of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

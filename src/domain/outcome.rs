@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::MicroUsd;
+
 /// Why an answer ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FinishReason {
@@ -9,6 +11,10 @@ pub enum FinishReason {
     Stop,
     /// `max_tokens` or the end of the context was reached.
     Length,
+    /// The model wants tools to be called.
+    ToolCalls,
+    /// A provider kept back what was written.
+    ContentFilter,
 }
 
 impl FinishReason {
@@ -17,7 +23,16 @@ impl FinishReason {
         match self {
             Self::Stop => "stop",
             Self::Length => "length",
+            Self::ToolCalls => "tool_calls",
+            Self::ContentFilter => "content_filter",
         }
+    }
+
+    /// The reason with this name.
+    pub fn named(name: &str) -> Option<Self> {
+        [Self::Stop, Self::Length, Self::ToolCalls, Self::ContentFilter]
+            .into_iter()
+            .find(|reason| reason.name() == name)
     }
 }
 
@@ -32,11 +47,28 @@ pub struct TokenLogprob {
     pub top: Vec<(Vec<u8>, f32)>,
 }
 
+/// A piece of a tool call; pieces with one index make up one call.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ToolCallDelta {
+    /// Which call of the answer, from 0.
+    pub index: usize,
+    /// Its id, when it comes with this piece.
+    pub id: Option<String>,
+    /// The function's name, when it comes with this piece.
+    pub name: Option<String>,
+    /// The next piece of its arguments, JSON in the end.
+    pub arguments: String,
+}
+
 /// A piece of an answer. Text is always whole characters.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Delta {
     /// The text.
     pub text: String,
+    /// What the model thought before it, when it says so.
+    pub reasoning: String,
+    /// Calls of tools.
+    pub tool_calls: Vec<ToolCallDelta>,
     /// Tokens that it stands for; 0 is possible where text was held back before.
     pub tokens: usize,
     /// One entry per token, when asked for.
@@ -46,7 +78,28 @@ pub struct Delta {
 impl Delta {
     /// Whether there is nothing in it to send.
     pub fn is_empty(&self) -> bool {
-        self.text.is_empty() && self.logprobs.is_empty()
+        self.text.is_empty()
+            && self.reasoning.is_empty()
+            && self.tool_calls.is_empty()
+            && self.logprobs.is_empty()
+    }
+
+    /// Adds the next piece.
+    pub fn append(&mut self, piece: &Self) {
+        self.text.push_str(&piece.text);
+        self.reasoning.push_str(&piece.reasoning);
+        for call in &piece.tool_calls {
+            match self.tool_calls.iter_mut().find(|known| known.index == call.index) {
+                Some(known) => {
+                    known.id = known.id.take().or_else(|| call.id.clone());
+                    known.name = known.name.take().or_else(|| call.name.clone());
+                    known.arguments.push_str(&call.arguments);
+                }
+                None => self.tool_calls.push(call.clone()),
+            }
+        }
+        self.tokens += piece.tokens;
+        self.logprobs.extend(piece.logprobs.iter().cloned());
     }
 }
 
@@ -72,4 +125,6 @@ pub struct Outcome {
     pub time_to_first_token: Duration,
     /// From the first token to the last.
     pub decode_time: Duration,
+    /// What it cost; nothing on the device.
+    pub cost: MicroUsd,
 }

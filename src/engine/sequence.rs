@@ -9,7 +9,7 @@ use super::{
     stop::StopMatcher,
 };
 use crate::{
-    domain::{BootTime, Delta, Error, FinishReason, Outcome, TokenLogprob, Usage},
+    domain::{BootTime, Delta, Error, FinishReason, MicroUsd, Outcome, TokenLogprob, Usage},
     model::{Detokenizer, Tokenizer},
 };
 
@@ -167,6 +167,7 @@ impl Sequence {
             usage,
             time_to_first_token: first.since(self.started),
             decode_time: now.since(first),
+            cost: MicroUsd::ZERO,
         }));
     }
 

@@ -107,6 +107,11 @@ impl Permit {
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
+
+    /// The same, for whoever sends them: the permit is used up.
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
 }
 
 impl Policy {

@@ -44,13 +44,13 @@ impl Heard {
                 }
             };
             let Some(piece) = piece else { break };
-            append(&mut self.all, &piece);
+            self.all.append(&piece);
             if let Some(caller) = &caller {
                 // A caller that is gone misses nothing that it could still read.
                 let _ = caller.send(piece).await;
                 continue;
             }
-            append(&mut self.untold, &piece);
+            self.untold.append(&piece);
             due.get_or_insert_with(|| tokio::time::Instant::now() + limits::DELTA_COALESCE);
             if self.untold.tokens >= limits::DELTA_COALESCE_TOKENS {
                 due = None;
@@ -62,7 +62,7 @@ impl Heard {
 
     /// Tells what came with the end: the pieces are to make up the whole answer.
     pub(super) fn tell_rest(&mut self, service: &Service, live: &Arc<Live>, rest: &Delta) {
-        append(&mut self.untold, rest);
+        self.untold.append(rest);
         self.tell(service, live);
     }
 
@@ -77,13 +77,7 @@ impl Heard {
     /// The whole answer, when `rest` is what came at its end.
     pub(super) fn whole(self, outcome: &Outcome) -> Outcome {
         let mut all = self.all;
-        append(&mut all, &outcome.rest);
+        all.append(&outcome.rest);
         Outcome { rest: all, ..outcome.clone() }
     }
-}
-
-fn append(to: &mut Delta, piece: &Delta) {
-    to.text.push_str(&piece.text);
-    to.tokens += piece.tokens;
-    to.logprobs.extend(piece.logprobs.iter().cloned());
 }

@@ -165,6 +165,9 @@ impl Db {
             Op::Wear => self.wear_days(),
             Op::Audit(entry) => self.audit(entry),
             Op::Audited { after, limit } => self.audited(*after, *limit),
+            Op::Send(new) => self.send(new),
+            Op::Settle(settlement) => self.settle(settlement),
+            Op::OpenEgress => self.open_egress(),
             Op::Record(ended, rows) => self.record(ended, rows),
             Op::Prune => self.prune(),
         }

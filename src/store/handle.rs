@@ -11,8 +11,8 @@ use super::{
     op::{Backend, Op, Reply},
     options::{Opened, StoreOptions},
     record::{
-        Accepted, Digest, Finish, Finished, Message, NewMessage, NewRequest, Pruned, RequestKey, Stored,
-        UsageQuery, UsageRow, UsageSum, WearDay,
+        Accepted, Digest, Egress, Finish, Finished, Message, NewEgress, NewMessage, NewRequest, Pruned,
+        RequestKey, Settlement, Stored, UsageQuery, UsageRow, UsageSum, WearDay,
     },
     stats::{Counters, Health, StoreStats},
     writer::{self, Command},
@@ -76,7 +76,7 @@ impl Store {
         (store, writer::serve(backend, receiver, health_sender, clock))
     }
 
-    async fn send<T>(&self, command: Command, reply: oneshot::Receiver<Result<T>>) -> Result<T> {
+    async fn order<T>(&self, command: Command, reply: oneshot::Receiver<Result<T>>) -> Result<T> {
         let gone = || Error::internal("the store is closed");
         self.commands.send(command).await.map_err(|_| gone())?;
         reply.await.map_err(|_| gone())?
@@ -84,7 +84,7 @@ impl Store {
 
     async fn ask(&self, op: Op) -> Result<Reply> {
         let (sender, reply) = oneshot::channel();
-        self.send(Command::Do(op, sender), reply).await
+        self.order(Command::Do(op, sender), reply).await
     }
 
     /// Keeps a request until it has its final. Durable when answered.
@@ -194,6 +194,23 @@ impl Store {
         ask!(self, Op::Audit(Box::new(entry)), Reply::Audited(head) => head)
     }
 
+    /// Notes a call to a provider and what it can cost, and answers its row of the audit. Durable when
+    /// answered: nothing may leave before.
+    pub async fn send(&self, new: NewEgress) -> Result<AuditHead> {
+        ask!(self, Op::Send(Box::new(new)), Reply::Audited(head) => head)
+    }
+
+    /// Notes how such a call ended and books what it cost; false when that was done before. Durable
+    /// when answered.
+    pub async fn settle(&self, settlement: Settlement) -> Result<bool> {
+        ask!(self, Op::Settle(Box::new(settlement)), Reply::Settled(first) => first)
+    }
+
+    /// Calls to providers that were never settled, in the order in which they were made.
+    pub async fn open_egress(&self) -> Result<Vec<Egress>> {
+        ask!(self, Op::OpenEgress, Reply::Egress(open) => open)
+    }
+
     /// Rows of the audit behind number `after`, at most [`limits::AUDIT_PORTION`], and the place before
     /// the first of them.
     pub async fn audited(&self, after: u64, limit: usize) -> Result<(AuditHead, Vec<AuditRow>)> {
@@ -230,6 +247,6 @@ impl Store {
     /// go of it. Later operations on clones fail.
     pub async fn close(self) -> Result<()> {
         let (sender, closed) = oneshot::channel();
-        self.send(Command::Close(sender), closed).await
+        self.order(Command::Close(sender), closed).await
     }
 }

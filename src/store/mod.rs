@@ -31,6 +31,7 @@ mod audit;
 mod chain;
 mod column;
 mod db;
+mod egress;
 mod error;
 mod handle;
 mod home;
@@ -57,7 +58,7 @@ pub use handle::Store;
 pub use op::{Backend, Op, Reply};
 pub use options::{OnCorruption, Opened, Quotas, StoreOptions};
 pub use record::{
-    Accepted, Digest, Finish, Finished, Message, NewMessage, NewRequest, Pruned, RequestKey, Stored,
-    StoredFinal, UsageEntry, UsageQuery, UsageRow, UsageSum, UtcDay, WearDay,
+    Accepted, Digest, Egress, Finish, Finished, Message, NewEgress, NewMessage, NewRequest, Pruned,
+    RequestKey, Settlement, Stored, StoredFinal, UsageEntry, UsageQuery, UsageRow, UsageSum, UtcDay, WearDay,
 };
 pub use stats::{Counters, Health, StoreStats};

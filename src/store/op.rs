@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::{
     chain::{AuditEntry, AuditEvent, AuditHead, AuditRow},
     record::{
-        Accepted, Digest, Finish, Finished, Message, NewMessage, NewRequest, Pruned, RequestKey, Stored,
-        UsageQuery, UsageRow, UsageSum, WearDay,
+        Accepted, Digest, Egress, Finish, Finished, Message, NewEgress, NewMessage, NewRequest, Pruned,
+        RequestKey, Settlement, Stored, UsageQuery, UsageRow, UsageSum, WearDay,
     },
     stats::{Counters, Health},
 };
@@ -31,6 +31,9 @@ pub enum Op {
     Wear,
     Audit(Box<AuditEntry>),
     Audited { after: u64, limit: usize },
+    Send(Box<NewEgress>),
+    Settle(Box<Settlement>),
+    OpenEgress,
     Record(Box<Stamp>, Vec<UsageSum>),
     Prune,
 }
@@ -42,6 +45,8 @@ impl Op {
     pub fn durable(&self) -> bool {
         match self {
             Self::Accept(_) | Self::Finish(_) | Self::Publish(_) | Self::Forget(_) => true,
+            // Nothing leaves that is not on record, and nothing that was paid is forgotten.
+            Self::Send(_) | Self::Settle(_) => true,
             // What has left, and what it cost, must not be forgotten; a denial may be: nothing left.
             Self::Audit(entry) => entry.event != AuditEvent::Denied,
             _ => false,
@@ -96,6 +101,8 @@ pub enum Reply {
     Wear(Vec<WearDay>),
     Audited(AuditHead),
     Audit(AuditHead, Vec<AuditRow>),
+    Settled(bool),
+    Egress(Vec<Egress>),
     Pruned(Pruned),
 }
 

@@ -18,6 +18,7 @@ impl Db {
         self.prune_outbox(&now, &mut pruned)?;
         self.prune_requests(&now, &mut pruned)?;
         self.prune_days(&now, &mut pruned)?;
+        self.prune_egress()?;
         self.write_wear()?;
         self.shrink()?;
         Ok(Reply::Pruned(pruned))

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::domain::{ClientId, Lane, RequestId, Stamp, UnixSeconds};
+use super::chain::AuditEntry;
+use crate::domain::{ClientId, Lane, MicroUsd, RequestId, Stamp, UnixSeconds};
 
 /// Names a request: unique for as long as the store knows it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -194,6 +195,51 @@ pub struct UsageRow {
     pub requests: u64,
     /// Zone, provider and model, and the sums of all requests' counts.
     pub sums: UsageEntry,
+}
+
+/// A call to a provider that is about to be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewEgress {
+    /// What the audit says of it.
+    pub entry: AuditEntry,
+    /// Its name in the provider's bill.
+    pub session: String,
+    /// What it can cost at most.
+    pub reserved: MicroUsd,
+}
+
+/// A call to a provider of which nobody knows how it ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Egress {
+    /// Its row of the audit.
+    pub seq: u64,
+    /// Its name in the provider's bill.
+    pub session: String,
+    /// Which request it was made for.
+    pub key: RequestKey,
+    /// Where it went: site or cloud.
+    pub zone: String,
+    /// To whom.
+    pub provider: String,
+    /// Which model there.
+    pub model: String,
+    /// When.
+    pub sent: Stamp,
+    /// How many bytes left.
+    pub bytes_out: u64,
+    /// What it can have cost at most.
+    pub reserved: MicroUsd,
+}
+
+/// How a call to a provider ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settlement {
+    /// What the audit says of it; `settles` names the call.
+    pub entry: AuditEntry,
+    /// What the ledger says of it.
+    pub usage: UsageEntry,
+    /// Requests that were answered by it: 1, or 0 when it failed.
+    pub requests: u64,
 }
 
 /// Which rows of the ledger to read.

@@ -71,6 +71,22 @@ pub(super) const STEPS: &[&str] = &[
     CREATE TABLE audit (seq INTEGER PRIMARY KEY, hash BLOB NOT NULL, line TEXT NOT NULL) STRICT;
     CREATE TABLE audit_base (seq INTEGER PRIMARY KEY, hash BLOB NOT NULL) STRICT;
 ",
+    "
+    CREATE TABLE egress (
+        seq INTEGER PRIMARY KEY,
+        session TEXT NOT NULL,
+        client TEXT NOT NULL,
+        id TEXT NOT NULL,
+        zone TEXT NOT NULL,
+        provider TEXT NOT NULL,
+        model TEXT NOT NULL,
+        sent TEXT NOT NULL,
+        bytes_out INTEGER NOT NULL,
+        cost_micro_usd INTEGER NOT NULL,
+        state INTEGER NOT NULL,
+        seal BLOB NOT NULL
+    ) STRICT;
+",
 ];
 
 /// A seal that is not made yet; as long as a real one, so that making it moves nothing.
@@ -105,13 +121,20 @@ macro_rules! wear_seal {
     };
 }
 
-pub(super) use {message_seal, request_seal, unsealed, usage_seal, wear_seal};
+macro_rules! egress_seal {
+    () => {
+        "seal('egress', seq, session, client, id, zone, provider, model, sent, bytes_out, cost_micro_usd, state)"
+    };
+}
+
+pub(super) use {egress_seal, message_seal, request_seal, unsealed, usage_seal, wear_seal};
 
 /// Per table, a query that counts the rows whose seal does not fit.
-pub(super) const UNSOUND: [(&str, &str); 4] = [
+pub(super) const UNSOUND: [(&str, &str); 5] = [
     ("requests", concat!("SELECT count(*) FROM requests WHERE seal IS NOT ", request_seal!())),
     ("outbox", concat!("SELECT count(*) FROM outbox WHERE seal IS NOT ", message_seal!())),
     ("ledger", concat!("SELECT count(*) FROM ledger WHERE seal IS NOT ", usage_seal!())),
+    ("egress", concat!("SELECT count(*) FROM egress WHERE seal IS NOT ", egress_seal!())),
     ("wear", concat!("SELECT count(*) FROM wear WHERE seal IS NOT ", wear_seal!())),
 ];
 

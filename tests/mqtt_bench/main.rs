@@ -51,11 +51,12 @@ async fn instant_engine(mut commands: mpsc::Receiver<Command>) {
     while let Some(command) = commands.recv().await {
         if let Command::Run(job) = command {
             let _ = job.done.send(Ok(Outcome {
-                rest: Delta { text: "{\"normal\": true}".into(), tokens: 8, logprobs: Vec::new() },
+                rest: Delta { text: "{\"normal\": true}".into(), tokens: 8, ..Delta::default() },
                 finish: FinishReason::Stop,
                 usage: Usage { prompt_tokens: job.prompt.len(), completion_tokens: 8 },
                 time_to_first_token: Duration::ZERO,
                 decode_time: Duration::ZERO,
+                cost: MicroUsd::ZERO,
             }));
         }
     }

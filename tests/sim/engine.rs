@@ -9,7 +9,7 @@ use std::{
 };
 
 use outpost::{
-    domain::{Delta, FinishReason, Outcome, Usage},
+    domain::{Delta, FinishReason, MicroUsd, Outcome, Usage},
     engine::{Command, EngineState, Job, LoadStage, Model},
 };
 use tokio::{
@@ -62,11 +62,12 @@ async fn run(job: Job, number: u64, takes: Duration) {
     let outcome = match job.cancel.error() {
         Some(error) => Err(error),
         None => Ok(Outcome {
-            rest: Delta { text: format!("answer {number}"), tokens: 3, logprobs: Vec::new() },
+            rest: Delta { text: format!("answer {number}"), tokens: 3, ..Delta::default() },
             finish: FinishReason::Stop,
             usage: Usage { prompt_tokens: job.prompt.len(), completion_tokens: 3 },
             time_to_first_token: takes / 2,
             decode_time: takes / 2,
+            cost: MicroUsd::ZERO,
         }),
     };
     let _ = job.done.send(outcome);

@@ -1,0 +1,77 @@
+//! What carries a permitted body to its provider, and an answer back.
+
+use std::{future::Future, pin::Pin, time::Duration};
+
+use tokio::sync::mpsc;
+
+use super::{catalogue::Catalogue, fault::Fault, reply::End};
+use crate::{
+    domain::{BootTime, Delta},
+    policy::Permit,
+};
+
+/// How long to wait for what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timers {
+    /// From sending to the first byte of the answer's body.
+    pub first_byte: Duration,
+    /// Between two pieces.
+    pub gap: Duration,
+    /// For all of it.
+    pub total: Duration,
+}
+
+/// An answer that came to its end.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Served {
+    /// How it ended.
+    pub end: End,
+    /// Tokens of it, counted here when the provider does not say.
+    pub answer_tokens: usize,
+    /// From sending to the first piece.
+    pub first_token: Duration,
+    /// From the first piece to the last.
+    pub rest: Duration,
+    /// Bytes of the answer's body.
+    pub bytes_in: u64,
+}
+
+/// A call that failed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Failed {
+    /// Why.
+    pub fault: Fault,
+    /// Whether the other side had said 200: then what it wrote may be on the bill.
+    pub billed: bool,
+    /// Tokens of the answer that came before.
+    pub answer_tokens: usize,
+    /// Bytes of the answer's body.
+    pub bytes_in: u64,
+}
+
+impl Failed {
+    /// Before anything came back.
+    pub fn early(fault: Fault) -> Self {
+        Self { fault, billed: false, answer_tokens: 0, bytes_in: 0 }
+    }
+}
+
+/// What a future of a carrier is.
+pub type Carried<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// The way off the device. The one that is real speaks HTTP; a simulator has its own.
+pub trait Carrier: Send + Sync {
+    /// Sends the bytes of a permit, once: it is gone afterwards. Pieces of the answer go to `pieces` as
+    /// they come. Dropping the future ends the call. `session`: names the call in the provider's bill.
+    fn send<'a>(
+        &'a self,
+        permit: Permit,
+        session: &'a str,
+        timers: Timers,
+        now: BootTime,
+        pieces: mpsc::Sender<Delta>,
+    ) -> Carried<'a, Result<Served, Failed>>;
+
+    /// Asks what there is.
+    fn catalogue(&self) -> Carried<'_, Result<Catalogue, Fault>>;
+}

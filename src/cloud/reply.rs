@@ -1,0 +1,259 @@
+//! A provider's answer, from the pieces in which it comes to the end that it has.
+//!
+//! The same fields have several names and places among providers; each that was seen is read.
+
+use serde_json::Value;
+
+use super::fault::{Class, Fault};
+use crate::domain::{Delta, FinishReason, ToolCallDelta, Usage, limits};
+
+/// Reads the events of one answer.
+#[derive(Debug, Default)]
+pub(super) struct Reader {
+    finish: Option<FinishReason>,
+    usage: Option<Usage>,
+    cost_usd: Option<f64>,
+    done: bool,
+    /// Bytes of text and calls, for the count of tokens when nobody tells it.
+    written: usize,
+    has_answer: bool,
+    calls: Delta,
+}
+
+/// How an answer ended.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct End {
+    /// Why.
+    pub finish: FinishReason,
+    /// What the provider counted; `None` when it did not say.
+    pub usage: Option<Usage>,
+    /// What the provider says that it costs, US dollars.
+    pub cost_usd: Option<f64>,
+}
+
+impl Reader {
+    /// Takes the data of one event; what it adds to the answer, if anything.
+    pub(super) fn event(&mut self, data: &[u8]) -> Result<Option<Delta>, Fault> {
+        if self.done {
+            return Ok(None);
+        }
+        if data == b"[DONE]" {
+            self.done = true;
+            return Ok(None);
+        }
+        let chunk: Value = serde_json::from_slice(data)
+            .map_err(|_| Fault::new(Class::Broken, "a piece of the answer is not JSON"))?;
+        self.chunk(&chunk)
+    }
+
+    /// Takes a chunk of a stream, or a whole answer of a server that does not stream.
+    pub(super) fn chunk(&mut self, chunk: &Value) -> Result<Option<Delta>, Fault> {
+        if let Some(error) = chunk.get("error").filter(|error| !error.is_null()) {
+            let said = error["message"].as_str().or(error.as_str()).unwrap_or("it did not say why");
+            let said: String = said.chars().take(limits::PROVIDER_WORDS_CHARS_MAX).collect();
+            return Err(Fault::new(Class::Down, format!("in the middle of the answer: {said}")));
+        }
+        let choice = &chunk["choices"][0];
+        for place in [&chunk["usage"], &choice["usage"]] {
+            if let Some(usage) = usage(place) {
+                self.usage = Some(usage);
+                let cost = place["estimated_cost"].as_f64().filter(|cost| cost.is_finite() && *cost >= 0.0);
+                self.cost_usd = cost.or(self.cost_usd);
+            }
+        }
+        if let Some(name) = choice["finish_reason"].as_str() {
+            // An end by a name that nobody knows is an end.
+            self.finish = Some(FinishReason::named(name).unwrap_or(FinishReason::Stop));
+        }
+        let message = if choice["delta"].is_object() { &choice["delta"] } else { &choice["message"] };
+        let delta = delta(message);
+        if delta.is_empty() {
+            return Ok(None);
+        }
+        self.has_answer |= !delta.text.is_empty() || !delta.tool_calls.is_empty();
+        self.written += delta.text.len() + delta.reasoning.len();
+        self.written += delta.tool_calls.iter().map(|call| call.arguments.len()).sum::<usize>();
+        self.calls.append(&Delta { tool_calls: delta.tool_calls.clone(), ..Delta::default() });
+        Ok(Some(delta))
+    }
+
+    /// Tokens written so far, as far as one can tell: the provider's count, or else a quarter of the
+    /// bytes.
+    pub(super) fn tokens(&self) -> usize {
+        self.usage.map_or_else(|| tokens_of(self.written), |usage| usage.completion_tokens)
+    }
+
+    /// Whether nothing more is to come.
+    pub(super) fn is_done(&self) -> bool {
+        self.done
+    }
+
+    /// The end of the stream. One without `[DONE]` is complete when it said why it ended.
+    pub(super) fn end(&self) -> Result<End, Fault> {
+        let Some(finish) = self.finish else {
+            return Err(Fault::new(Class::Broken, "the answer broke off"));
+        };
+        if !self.has_answer {
+            return Err(Fault::new(Class::Empty, format!("no text, only `{}`", finish.name())));
+        }
+        if finish == FinishReason::Length {
+            let cut = |call: &ToolCallDelta| serde_json::from_str::<Value>(&call.arguments).is_err();
+            if self.calls.tool_calls.iter().any(cut) {
+                return Err(Fault::new(Class::Broken, "`max_tokens` cut a tool call in the middle"));
+            }
+        }
+        Ok(End { finish, usage: self.usage, cost_usd: self.cost_usd })
+    }
+}
+
+/// About four bytes of text are a token.
+pub fn tokens_of(bytes: usize) -> usize {
+    bytes.div_ceil(4)
+}
+
+fn usage(value: &Value) -> Option<Usage> {
+    let count = |name: &str| value.get(name)?.as_u64().map(|n| n as usize);
+    Some(Usage { prompt_tokens: count("prompt_tokens")?, completion_tokens: count("completion_tokens")? })
+}
+
+fn delta(message: &Value) -> Delta {
+    let text = match &message["content"] {
+        Value::String(text) => text.clone(),
+        Value::Array(parts) => parts.iter().filter_map(|part| part["text"].as_str()).collect(),
+        _ => String::new(),
+    };
+    let reasoning = ["reasoning_content", "reasoning", "reasoning_text", "thinking"]
+        .iter()
+        .find_map(|name| message[*name].as_str().filter(|text| !text.is_empty()))
+        .unwrap_or_default()
+        .to_owned();
+    let calls = message["tool_calls"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let tool_calls: Vec<ToolCallDelta> = calls
+        .iter()
+        .enumerate()
+        .filter_map(|(n, call)| tool_call(n, call))
+        .filter(|call| call.index < limits::TOOL_CALLS_MAX)
+        .collect();
+    let tokens = tokens_of(text.len() + reasoning.len());
+    Delta { text, reasoning, tool_calls, tokens, ..Delta::default() }
+}
+
+/// An empty id and a name that is null stand for "as before".
+fn tool_call(n: usize, call: &Value) -> Option<ToolCallDelta> {
+    let text = |value: &Value| value.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
+    let arguments = &call["function"]["arguments"];
+    call.is_object().then(|| ToolCallDelta {
+        index: call["index"].as_u64().map_or(n, |index| index as usize),
+        id: text(&call["id"]),
+        name: text(&call["function"]["name"]),
+        arguments: if arguments.is_object() {
+            arguments.to_string()
+        } else {
+            text(arguments).unwrap_or_default()
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn read(chunks: &[Value]) -> (Delta, Result<End, Class>) {
+        let (mut reader, mut all) = (Reader::default(), Delta::default());
+        for chunk in chunks {
+            match reader.event(chunk.to_string().as_bytes()) {
+                Ok(Some(delta)) => all.append(&delta),
+                Ok(None) => {}
+                Err(fault) => return (all, Err(fault.class)),
+            }
+        }
+        (all, reader.end().map_err(|fault| fault.class))
+    }
+
+    fn piece(delta: Value) -> Value {
+        json!({"choices": [{"index": 0, "delta": delta, "finish_reason": null}], "usage": null})
+    }
+
+    fn finish(reason: &str) -> Value {
+        json!({"choices": [{"index": 0, "delta": {}, "finish_reason": reason}]})
+    }
+
+    #[test]
+    fn usage_is_read_wherever_it_stands() {
+        let counts = json!({"prompt_tokens": 5, "completion_tokens": 7, "total_tokens": 12});
+        let places = [
+            vec![finish("stop"), json!({"choices": [], "usage": counts})],
+            vec![json!({"choices": [{"delta": {}, "finish_reason": "stop"}], "usage": counts})],
+            vec![json!({"choices": [{"delta": {}, "finish_reason": "stop", "usage": counts}]})],
+        ];
+        for place in places {
+            let (all, end) = read(&[vec![piece(json!({"content": "hi"}))], place].concat());
+            assert_eq!(all.text, "hi");
+            let usage = Some(Usage { prompt_tokens: 5, completion_tokens: 7 });
+            assert_eq!(end, Ok(End { finish: FinishReason::Stop, usage, cost_usd: None }));
+        }
+        let (_, none) = read(&[piece(json!({"content": "hi"})), finish("stop")]);
+        assert_eq!(none.unwrap().usage, None);
+        let deepinfra = json!({"choices": [], "usage":
+            {"prompt_tokens": 1, "completion_tokens": 1, "estimated_cost": 0.000_12}});
+        let (_, priced) = read(&[piece(json!({"content": "hi"})), finish("stop"), deepinfra]);
+        assert_eq!(priced.unwrap().cost_usd, Some(0.000_12));
+    }
+
+    #[test]
+    fn thoughts_have_many_names_and_text_may_come_in_parts() {
+        for name in ["reasoning", "reasoning_content", "reasoning_text", "thinking"] {
+            let (all, _) = read(&[piece(json!({name: "hm"})), piece(json!({"content": "so"}))]);
+            assert_eq!((all.reasoning.as_str(), all.text.as_str()), ("hm", "so"));
+        }
+        let parts = json!({"content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]});
+        assert_eq!(read(&[piece(parts)]).0.text, "ab");
+    }
+
+    #[test]
+    fn pieces_of_tool_calls_come_together_by_their_index() {
+        let call = |call: Value| piece(json!({"tool_calls": [call]}));
+        let (all, end) = read(&[
+            call(json!({"index": 0, "id": "a", "function": {"name": "f", "arguments": "{\"x\""}})),
+            call(json!({"index": 1, "id": "b", "function": {"name": "g", "arguments": "{}"}})),
+            call(json!({"index": 0, "id": "", "function": {"name": null, "arguments": ":1}"}})),
+            finish("tool_calls"),
+        ]);
+        let first = &all.tool_calls[0];
+        assert_eq!((first.id.as_deref(), first.name.as_deref()), (Some("a"), Some("f")));
+        assert_eq!((first.arguments.as_str(), all.tool_calls.len()), ("{\"x\":1}", 2));
+        assert_eq!(end.unwrap().finish, FinishReason::ToolCalls);
+        let cut = call(json!({"index": 0, "id": "a", "function": {"name": "f", "arguments": "{\"x"}}));
+        assert_eq!(read(&[cut, finish("length")]).1, Err(Class::Broken), "never run with half of it");
+    }
+
+    #[test]
+    fn an_answer_that_is_none_is_a_fault() {
+        let text = piece(json!({"content": "par"}));
+        assert_eq!(read(std::slice::from_ref(&text)).1, Err(Class::Broken));
+        assert_eq!(read(&[text.clone(), json!({"error": "overloaded"})]).1, Err(Class::Down));
+        let typed = json!({"error": {"message": "CUDA"}, "error_type": "generation"});
+        assert_eq!(read(&[text.clone(), typed]).1, Err(Class::Down));
+        assert_eq!(read(&[piece(json!({"reasoning": "hm"})), finish("length")]).1, Err(Class::Empty));
+        assert!(read(&[text, finish("stop")]).1.is_ok(), "no [DONE] is needed after that");
+        assert!(Reader::default().event(b"{oops").is_err());
+        let whole = json!({"choices": [{"message": {"content": "hi"}, "finish_reason": "stop"}]});
+        assert_eq!(read(&[whole]).0.text, "hi");
+    }
+
+    proptest! {
+        #[test]
+        fn no_chunk_makes_it_panic(bytes in ".{0,200}", cut in 0usize..200) {
+            let mut reader = Reader::default();
+            let _ = reader.event(bytes.as_bytes());
+            let chunk = piece(json!({"content": bytes, "tool_calls": [5, {"index": 1u64 << 60}, {"function": 5}]}));
+            let text = chunk.to_string();
+            let _ = reader.event(&text.as_bytes()[..cut.min(text.len())]);
+            let _ = reader.event(text.as_bytes());
+            let _ = (reader.end(), reader.tokens());
+        }
+    }
+}
