@@ -18,6 +18,7 @@ mod policy;
 mod serve;
 mod status;
 mod task;
+mod usage;
 
 use std::path::PathBuf;
 
@@ -69,7 +70,9 @@ enum Command {
     /// Say how the daemon is
     Status,
     /// List the models that can be asked
-    Models,
+    Models(models::ModelsArgs),
+    /// Say what was asked, of whom, and what it cost
+    Usage(usage::UsageArgs),
     /// Measure a model package on this board, without the daemon
     Bench(bench::BenchArgs),
     /// Check or show the configuration
@@ -135,7 +138,8 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Ask(args) => ask::run(&global, &args),
         Command::Chat(args) => chat::run(&global, &args),
         Command::Status => status::run(&global),
-        Command::Models => models::run(&global),
+        Command::Models(args) => models::run(&global, &args),
+        Command::Usage(args) => usage::run(&global, &args),
         Command::Bench(args) => bench::run(&global, &args),
         Command::Config(command) => config::run(&global, command),
         Command::Audit(command) => audit::run(&global, &command),

@@ -11,10 +11,13 @@ use super::{
 use crate::domain::{MicroUsd, Prefer};
 
 /// What a request needs of whoever answers it.
+#[allow(clippy::struct_excessive_bools, reason = "each is a field of the catalogue")]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Need {
-    /// Tokens of the prompt, at most.
+    /// Tokens of the prompt, likely.
     pub prompt_tokens: u64,
+    /// The same, at most.
+    pub prompt_worst: u64,
     /// Tokens of the answer, at most.
     pub answer_tokens: u64,
     /// It may call tools.
@@ -40,8 +43,10 @@ pub enum Objection {
     Lacks(&'static str),
     /// Nobody knows what it costs.
     NoPrice,
-    /// The policy, the budget or a breaker keeps it away.
+    /// The policy or a breaker keeps it away.
     Kept(String),
+    /// There is no money for it.
+    Budget(String),
 }
 
 impl fmt::Display for Objection {
@@ -52,7 +57,7 @@ impl fmt::Display for Objection {
             Self::Context(tokens) => write!(f, "takes {tokens} tokens of prompt and answer together"),
             Self::Lacks(what) => write!(f, "is not known to offer {what}"),
             Self::NoPrice => f.write_str("has no known price"),
-            Self::Kept(why) => f.write_str(why),
+            Self::Kept(why) | Self::Budget(why) => f.write_str(why),
         }
     }
 }
@@ -96,14 +101,14 @@ pub fn rank(
     question: &Question<'_>,
     listings: &[Listing],
     measures: &Measures,
-    mut kept: impl FnMut(&Listing, MicroUsd) -> Option<String>,
+    mut kept: impl FnMut(&Listing, MicroUsd) -> Option<Objection>,
 ) -> Ranking {
     let mut ranking = Ranking::default();
     for listing in listings {
         match fits(question, listing) {
             Err(objection) => ranking.objections.push((listing.provider.clone(), objection)),
             Ok(worst) => match kept(listing, worst) {
-                Some(why) => ranking.objections.push((listing.provider.clone(), Objection::Kept(why))),
+                Some(objection) => ranking.objections.push((listing.provider.clone(), objection)),
                 None => ranking.candidates.push(Candidate {
                     score: score(question, listing, measures.of(question.model, listing)),
                     listing: listing.clone(),
@@ -146,7 +151,7 @@ fn fits(question: &Question<'_>, listing: &Listing) -> Result<MicroUsd, Objectio
         return Err(Objection::Lacks("log-probabilities"));
     }
     let price = listing.price.ok_or(Objection::NoPrice)?;
-    Ok(price.of(need.prompt_tokens, need.answer_tokens))
+    Ok(price.of(need.prompt_worst, need.answer_tokens))
 }
 
 /// A call to a provider that failed `f` of its last ones is worth `1 / (1 - f)` of its time and price:
@@ -158,9 +163,8 @@ fn score(question: &Question<'_>, listing: &Listing, behaviour: Behaviour) -> f6
     let price = listing.price.map_or(f64::INFINITY, |p| p.input * prompt + p.output * likely as f64);
     let seconds = behaviour.seconds_for(likely);
     let base = match (question.pin, question.prefer) {
-        (Pin::Cheapest, _) => price,
         (Pin::Fastest, _) => 1.0 / behaviour.throughput,
-        (_, Prefer::Cost) => price,
+        (Pin::Cheapest, _) | (_, Prefer::Cost) => price,
         (_, Prefer::Latency) => behaviour.first_token_s,
         (_, Prefer::Throughput) => seconds,
         // A thousandth of a dollar is as dear as ten seconds; below a millionth all are alike.
@@ -203,7 +207,7 @@ mod tests {
     }
 
     fn question(prefer: Prefer, pin: &Pin) -> Question<'_> {
-        let need = Need { prompt_tokens: 500, answer_tokens: 800, ..Need::default() };
+        let need = Need { prompt_tokens: 500, prompt_worst: 500, answer_tokens: 800, ..Need::default() };
         Question { model: "org/m", pin, prefer, need, warm: None }
     }
 
@@ -260,7 +264,7 @@ mod tests {
         let mut asked = Vec::new();
         let ranking = rank(&question(Prefer::Cost, &Pin::Any), &three(), &Measures::default(), |l, worst| {
             asked.push((l.provider.clone(), worst));
-            (l.provider == "cheap").then(|| "rests".to_owned())
+            (l.provider == "cheap").then(|| Objection::Kept("rests".into()))
         });
         assert_eq!(ranking.candidates.len(), 2);
         assert_eq!(ranking.objections, [("cheap".into(), Objection::Kept("rests".into()))]);

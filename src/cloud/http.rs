@@ -3,11 +3,7 @@
 //! Nothing is taken from the environment, and no redirect is followed: what a permit lets go to one
 //! server goes there and nowhere else.
 
-use std::{
-    fmt, fs,
-    path::PathBuf,
-    time::{Duration, Instant},
-};
+use std::{fmt, fs, path::PathBuf, time::Duration};
 
 use bytes::Bytes;
 use reqwest::{
@@ -16,7 +12,10 @@ use reqwest::{
     redirect,
 };
 use serde_json::Value;
-use tokio::{sync::mpsc, time::timeout};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, timeout},
+};
 use tokio_rustls::rustls::crypto::ring;
 
 use super::{
@@ -253,7 +252,7 @@ impl Body {
             }
         }
         match events.finish() {
-            Some(last) => self.event(&last.to_vec()).await,
+            Some(last) => self.event(last).await,
             None => Ok(()),
         }
     }
@@ -310,7 +309,7 @@ impl Body {
                 Ok(Served {
                     end,
                     answer_tokens: self.reader.tokens(),
-                    first_token: first.saturating_duration_since(self.began),
+                    first_token: first.duration_since(self.began),
                     rest: first.elapsed(),
                     bytes_in: self.bytes,
                 })

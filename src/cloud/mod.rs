@@ -22,6 +22,7 @@ mod http;
 mod measure;
 mod name;
 mod quirks;
+mod remotes;
 mod reply;
 mod sse;
 
@@ -35,4 +36,5 @@ pub use fault::{Class, Cure, Fault};
 pub use http::{Http, HttpOptions};
 pub use measure::{Behaviour, Measures};
 pub use name::{ModelName, Pin};
+pub use remotes::{Ask, NoWay, Nobody, RemoteOptions, Remotes, Router, Site, Target, Way};
 pub use reply::{End, tokens_of};

@@ -161,7 +161,7 @@ impl Address {
 mod tests {
     use std::path::Path;
 
-    use super::*;
+    use super::super::Layered;
 
     #[test]
     fn what_of_the_cloud_cannot_work_is_refused_with_its_place() {
@@ -193,6 +193,4 @@ mod tests {
         );
         local.checked().unwrap();
     }
-
-    use super::super::Layered;
 }

@@ -187,7 +187,10 @@ fn too_many_entries_are_a_problem_at_the_first_that_is_too_many() {
 
 #[test]
 fn every_key_of_an_entry_survives_being_shown_and_read_again() {
-    let shown = text(&(SENSOR.to_owned() + "[[client]]\nname = \"plc\"\n")).config;
+    let rest = "[[client]]\nname = \"plc\"\n[[site]]\nname = \"s\"\nbase_url = \"http://s/v1\"\nmodel = \"m\"\n\
+                [[budget]]\nclient = \"plc\"\nusd_per_day = 0.25\n\
+                [[price]]\nmodel = \"o/m\"\nprovider = \"p\"\ninput = 1\noutput = 2.5\n";
+    let shown = text(&(SENSOR.to_owned() + rest)).config;
     let mut read = Config::default();
     for list in Config::LISTS {
         read.add_entry(list.name);
@@ -198,4 +201,5 @@ fn every_key_of_an_entry_survives_being_shown_and_read_again() {
         }
     }
     assert_eq!((shown.task, shown.client), (read.task, read.client));
+    assert_eq!((shown.site, shown.budget, shown.price), (read.site, read.budget, read.price));
 }

@@ -359,5 +359,13 @@ pub const BUDGETS_MAX: usize = 256;
 pub const PRICES_MAX: usize = 256;
 /// Providers that may be asked for one request. Configuration beyond it is refused.
 pub const CALL_ATTEMPTS_MAX: usize = 12;
+/// Before another look for somebody elsewhere, when nobody knows when there will be one.
+pub const AWAY_RETRY: Duration = Duration::from_secs(5);
+/// Shortest time between two such looks for one request.
+pub const AWAY_RETRY_MIN: Duration = Duration::from_millis(250);
+/// Between two looks whether the device will still be in time.
+pub const OVERFLOW_LOOK: Duration = Duration::from_secs(1);
+/// For an answer from elsewhere to a request without a deadline.
+pub const CALL_TOTAL_MAX: Duration = Duration::from_mins(10);
 /// Calls to providers at once, all together. Beyond: the rest waits.
 pub const REMOTE_CALLS_MAX: usize = 64;

@@ -8,18 +8,15 @@ use super::{
     Receipt, Service,
     live::{Final, Live, Progress, Shown},
     reply::Frame,
-    shared::lock,
 };
 use crate::domain::{Deadline, Delta, Error, ErrorKind, Outcome, Result};
 
 /// A request on its way to its final. Dropping it cancels the request within one step of
 /// the engine, unless others wait for it, too.
 pub struct Answer {
-    /// What every part of the answer repeats.
-    pub frame: Frame,
     deltas: Option<mpsc::Receiver<Delta>>,
     progress: watch::Receiver<Progress>,
-    _hold: Hold,
+    hold: Hold,
 }
 
 /// One caller's part in a request; leaving it is what cancels.
@@ -35,15 +32,30 @@ impl Drop for Hold {
 }
 
 impl Answer {
-    /// For a request that was prepared for a model and counts this caller already.
+    /// For a request that counts this caller already.
     pub(super) fn new(service: Service, live: Arc<Live>, deltas: Option<mpsc::Receiver<Delta>>) -> Self {
-        let created = service.shared.clock.wall();
-        let frame = lock(&live.prepared)
-            .as_ref()
-            .map(|prepared| prepared.frame(&live.request, created))
-            .expect("a synchronous request is prepared before it is let in");
         let progress = live.progress.subscribe();
-        Self { frame, deltas, progress, _hold: Hold { service, live } }
+        Self { deltas, progress, hold: Hold { service, live } }
+    }
+
+    /// Waits until somebody answers it: what every part of the answer repeats, or why nobody does.
+    pub async fn begun(&mut self) -> Result<Frame> {
+        let mut frame = self.hold.live.frame.subscribe();
+        tokio::select! {
+            biased;
+            begun = frame.wait_for(Option::is_some) => {
+                let begun = begun.ok().and_then(|frame| frame.clone());
+                begun.ok_or_else(|| Error::internal("the request was lost on its way"))
+            }
+            ending = ended(&mut self.progress) => match ending {
+                Some(ending) => match (&ending.result, &ending.frame) {
+                    (Err(error), _) => Err(error.clone()),
+                    (Ok(_), Some(frame)) => Ok(frame.clone()),
+                    (Ok(_), None) => Err(Error::internal("an answer without a frame")),
+                },
+                None => Err(Error::internal("the request was lost on its way")),
+            },
+        }
     }
 
     /// The next piece, in order; `None` when only the end is left. For requests without

@@ -22,6 +22,8 @@ pub struct ClientRule {
     pub queued_max: Option<usize>,
     /// Requests that it may send in a minute.
     pub per_minute: Option<u32>,
+    /// Class of its data, for the policy.
+    pub data_class: Option<String>,
 }
 
 /// The rules for all clients; who has none is bounded only by what holds for everybody.
@@ -50,6 +52,11 @@ impl Clients {
         let ceiling = self.rules.get(client).and_then(|rule| rule.lane_max).unwrap_or(Lane::Interactive);
         // Lanes are ordered from the most urgent on.
         wanted.max(ceiling)
+    }
+
+    /// The class of the client's data, as the operator has it.
+    pub fn data_class(&self, client: &ClientId) -> Option<&str> {
+        self.rules.get(client)?.data_class.as_deref()
     }
 
     /// The client's own bound of waiting requests.
@@ -89,6 +96,7 @@ mod tests {
             lane_max: Some(Lane::Normal),
             per_minute: Some(2),
             queued_max: Some(3),
+            data_class: None,
         };
         Clients::new([(name("press"), press)])
     }

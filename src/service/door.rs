@@ -9,12 +9,15 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     Answer, Keeping, Reply, Request, Same, Service,
+    away::Route,
+    egress::denied,
     keeper::Keep,
     live::{Live, Progress, Shown},
-    prepare::{Prepared, prepare},
+    prepare::prepare,
     shared::lock,
 };
 use crate::{
+    cloud::Target,
     domain::{Deadline, Error, ErrorKind, Result, limits},
     engine::EngineState,
     scheduler::{Full, Place, TooLate, in_time},
@@ -64,9 +67,9 @@ impl Service {
         }
         self.authorise(&mut request)?;
         let keeping = if request.keyed { Keeping::Keyed } else { Keeping::Passing };
-        let prepared = prepare(&request, &request.input, &self.model()?, &*self.shared.clock)?;
         let deadline = request.deadline;
-        let live = self.live(request, keeping, deadline, Some(prepared));
+        let live = self.live(request, keeping, deadline)?;
+        self.prepare_for_device(&live, self.model()).await?;
         let place = self.admit(&live)?;
         if let Err(there) = self.shared.lives.insert(&live) {
             // Asked twice at the same moment: the one who came first runs.
@@ -113,14 +116,13 @@ impl Service {
 
     async fn accept_new(&self, mut request: Request, reply: Reply) -> Result<Receipt> {
         self.authorise(&mut request)?;
-        self.may_come_true()?;
-        let prepared = match self.model() {
-            Ok(model) => Some(prepare(&request, &request.input, &model, &*self.shared.clock)?),
-            // It waits on disk until the model is there, and is held against it then.
-            Err(_) => None,
-        };
         let budget = request.deadline.unwrap_or(self.shared.defaults.deadline);
-        let live = self.live(request, Keeping::Durable(reply), Some(budget), prepared);
+        let live = self.live(request, Keeping::Durable(reply), Some(budget))?;
+        match self.model() {
+            // It waits on disk until the model is there, and is held against it then.
+            Err(_) if self.comes_later() => {}
+            model => self.prepare_for_device(&live, model).await?,
+        }
         let place = self.admit(&live)?;
         if let Err(there) = self.shared.lives.insert(&live) {
             self.shared.queue().release(place);
@@ -188,12 +190,42 @@ impl Service {
         Ok(ending.into())
     }
 
-    /// Nothing is accepted that no later moment can answer.
-    fn may_come_true(&self) -> Result<()> {
-        match &*self.shared.engine.borrow() {
-            EngineState::Absent | EngineState::Failed(_) => self.model().map(drop),
-            EngineState::Loading(_) | EngineState::Ready(_) => Ok(()),
+    /// Whether a model is on its way. Without one nothing is accepted that only it could answer.
+    fn comes_later(&self) -> bool {
+        matches!(&*self.shared.engine.borrow(), EngineState::Loading(_))
+    }
+
+    /// Holds a request against the model here, or against the policy when it is to be answered elsewhere.
+    /// What turns out to be too long for the device goes elsewhere, too, where it may.
+    async fn prepare_for_device(&self, live: &Live, model: Result<Arc<crate::engine::Model>>) -> Result<()> {
+        let target = match &lock(&live.away).route {
+            Route::Away(target) => Some(target.clone()),
+            _ => None,
+        };
+        if let Some(target) = target {
+            return match self.may_leave(live, &target) {
+                Ok(()) => Ok(()),
+                Err(denial) => {
+                    self.note_denial(live, &denial).await;
+                    // What only the device is left for says what the device lacks.
+                    let here = live.request.needs.beyond_device().filter(|_| target == Target::Any);
+                    Err(here.unwrap_or_else(|| denied(&denial)))
+                }
+            };
         }
+        match prepare(&live.request, &live.request.input, &model?, &*self.shared.clock) {
+            Ok(prepared) => *lock(&live.prepared) = Some(prepared),
+            Err(error) if error.kind == ErrorKind::ContextLengthExceeded && self.may_overflow(live) => {
+                lock(&live.away).route = Route::Away(Target::Any);
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// Whether somebody elsewhere may answer what the device cannot.
+    fn may_overflow(&self, live: &Live) -> bool {
+        lock(&live.away).route == Route::Overflow && self.may_leave(live, &Target::Any).is_ok()
     }
 
     fn writable(&self) -> Result<()> {
@@ -206,16 +238,13 @@ impl Service {
         }
     }
 
-    fn live(
-        &self,
-        request: Request,
-        keeping: Keeping,
-        budget: Option<Duration>,
-        prepared: Option<Prepared>,
-    ) -> Arc<Live> {
+    fn live(&self, request: Request, keeping: Keeping, budget: Option<Duration>) -> Result<Arc<Live>> {
         let now = self.shared.clock.boot();
         let deadline = budget.map(|budget| Deadline::after(now, budget));
-        Arc::new(Live::new(request, keeping, deadline, now, prepared))
+        let route = self.route(&request)?;
+        let live = Live::new(request, keeping, deadline, now, None);
+        lock(&live.away).route = route;
+        Ok(Arc::new(live))
     }
 
     /// A place in the queue, if the request can be answered in time from there.
@@ -225,14 +254,10 @@ impl Service {
             return Err(queue_full(Full::Queue, self.wait_for_room()));
         }
         let (client, lane) = (&live.key().client, live.request.lane);
-        let mut queue = s.queue();
-        if let (Some(deadline), Some(prepared)) = (live.deadline, &*lock(&live.prepared)) {
-            let left = deadline.remaining(s.clock.boot()).unwrap_or_default();
-            let ahead = queue.ahead_of_new(client, lane).1;
-            // One word at least: how long its answer will be nobody knows, and a wrong refusal is worse
-            // than a late answer.
-            in_time(s.speed(), ahead, prepared.work(1), left).map_err(hopeless)?;
+        if let Some(late) = self.comes_too_late(live).filter(|_| !self.may_overflow(live)) {
+            return Err(hopeless(late));
         }
+        let mut queue = s.queue();
         let bytes = live.request.body.len();
         if self.replaces_queued(live) {
             // It takes the place of the one that it supersedes.
@@ -241,6 +266,17 @@ impl Service {
         let full = queue.reserve(client, lane, bytes, s.clients.queued_max(client));
         drop(queue);
         full.map_err(|full| queue_full(full, self.wait_for_room()))
+    }
+
+    /// Why the device would not answer it in time.
+    fn comes_too_late(&self, live: &Live) -> Option<TooLate> {
+        let s = &self.shared;
+        let left = live.deadline?.remaining(s.clock.boot()).unwrap_or_default();
+        // One word at least: how long its answer will be nobody knows, and a wrong refusal is worse
+        // than a late answer.
+        let own = lock(&live.prepared).as_ref()?.work(1);
+        let ahead = s.queue().ahead_of_new(&live.key().client, live.request.lane).1;
+        in_time(s.speed(), ahead, own, left).err()
     }
 
     fn replaces_queued(&self, live: &Live) -> bool {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use super::{Service, live::Live, notice::News};
+use super::{Service, live::Live, notice::News, run::wants_news};
 use crate::domain::{Delta, Outcome, limits};
 
 /// What was heard of an answer so far.
@@ -20,6 +20,11 @@ impl Heard {
     /// Whether nobody has heard anything yet.
     pub(super) fn is_empty(&self) -> bool {
         self.all.is_empty()
+    }
+
+    /// Tokens of it, as they were counted on the way.
+    pub(super) fn tokens(&self) -> usize {
+        self.all.tokens
     }
 
     /// Hears until the engine has no more pieces.
@@ -68,7 +73,7 @@ impl Heard {
 
     fn tell(&mut self, service: &Service, live: &Arc<Live>) {
         let piece = std::mem::take(&mut self.untold);
-        if !piece.text.is_empty() {
+        if !piece.text.is_empty() && wants_news(live) {
             service.tell(live, News::Delta { seq: self.told, text: piece.text, tokens: piece.tokens });
             self.told += 1;
         }

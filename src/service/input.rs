@@ -29,15 +29,18 @@ impl Input {
     }
 }
 
-/// The messages of a chat; only their form is checked here, roles are the template's matter.
-pub(super) fn messages(bodies: Vec<MessageBody>) -> Result<Vec<Message>> {
+/// The messages of a chat, and the field with the first image; only their form is checked here, roles
+/// are the template's matter.
+pub(super) fn messages(bodies: Vec<MessageBody>) -> Result<(Vec<Message>, Option<String>)> {
     if bodies.is_empty() {
         return Err(Error::invalid("messages", "`messages` is empty: there is nothing to answer"));
     }
-    bodies.into_iter().enumerate().map(|(n, body)| message(n, body)).collect()
+    let mut image = None;
+    let messages = bodies.into_iter().enumerate().map(|(n, body)| message(n, body, &mut image));
+    Ok((messages.collect::<Result<_>>()?, image))
 }
 
-fn message(n: usize, body: MessageBody) -> Result<Message> {
+fn message(n: usize, body: MessageBody, image: &mut Option<String>) -> Result<Message> {
     let content = match body.content {
         None | Some(Value::Null) if body.tool_calls.is_none() => {
             let field = format!("messages[{n}].content");
@@ -45,7 +48,7 @@ fn message(n: usize, body: MessageBody) -> Result<Message> {
         }
         None | Some(Value::Null) => None,
         Some(Value::String(text)) => Some(text),
-        Some(Value::Array(parts)) => Some(text_of_parts(n, &parts)?),
+        Some(Value::Array(parts)) => Some(text_of_parts(n, &parts, image)?),
         Some(_) => {
             let field = format!("messages[{n}].content");
             return Err(Error::invalid(&field, format!("`{field}` must be text or a list of parts")));
@@ -60,8 +63,8 @@ fn message(n: usize, body: MessageBody) -> Result<Message> {
     })
 }
 
-/// OpenAI's content parts; text only, as long as the model here has no eyes.
-fn text_of_parts(n: usize, parts: &[Value]) -> Result<String> {
+/// The text of OpenAI's content parts. Images are noted: the model here has no eyes, another may.
+fn text_of_parts(n: usize, parts: &[Value], image: &mut Option<String>) -> Result<String> {
     let mut text = String::new();
     for (p, part) in parts.iter().enumerate() {
         let field = format!("messages[{n}].content[{p}]");
@@ -70,8 +73,9 @@ fn text_of_parts(n: usize, parts: &[Value]) -> Result<String> {
             (Some("text"), None) => {
                 return Err(Error::invalid(&field, format!("`{field}.text` must be text")));
             }
+            (Some("image_url"), _) => *image = image.take().or(Some(field)),
             (Some(other), _) => {
-                let why = format!("`{field}` is of type `{other}`; the model on this device reads only text");
+                let why = format!("`{field}` is of type `{other}`; only text and images can be asked about");
                 return Err(Error::invalid(&field, why));
             }
             (None, _) => return Err(Error::invalid(&field, format!("`{field}.type` must be `text`"))),

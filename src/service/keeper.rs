@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     Progress, Service,
+    away::Route,
     live::{Final, Keeping, Live},
     notice::News,
     shared::lock,
@@ -102,14 +103,19 @@ impl Service {
         let s = &self.shared;
         let work = self.work(live);
         live.advance(Progress::Queued);
-        {
+        let mut away = lock(&live.away);
+        if matches!(away.route, Route::Away(_)) {
+            away.place = Some(place);
+            drop(away);
+        } else {
+            drop(away);
             let mut queue = s.queue();
             let ticket = queue.push(place, live.request.lane, work, Arc::clone(live));
             *lock(&live.ticket) = Some(ticket);
         }
         if s.is_draining() {
             // The queue may have been emptied before this was in it.
-            live.cancel.cancel(Cancel::Drain);
+            live.stop(Cancel::Drain);
         }
         if let Some(error) = live.cancel.error() {
             // Cancelled while it was on its way to the disk.
@@ -118,6 +124,7 @@ impl Service {
         }
         s.queued.notify_one();
         s.waiting_changed.notify_one();
+        s.overflow_stirred.notify_one();
     }
 
     /// What a request takes of the engine.
@@ -189,7 +196,7 @@ impl Service {
             status: ending.shown.status,
             body: ending.shown.body.clone(),
             ended: s.clock.stamp(),
-            usage: ending.result.as_ref().ok().map(|outcome| super::settle::usage(ending, outcome)),
+            usage: ending.result.as_ref().ok().and_then(|outcome| super::settle::usage(ending, outcome)),
             message,
             insert: insert.map(Box::new),
         })

@@ -39,6 +39,7 @@ impl Service {
 
     /// Takes up every request that was accepted and has no final: in the order in which they came.
     pub async fn recover(&self) -> Result<usize> {
+        self.take_up_books().await?;
         let unfinished = self.shared.store.unfinished().await?;
         let count = unfinished.len();
         for stored in unfinished {
@@ -58,6 +59,8 @@ impl Service {
             Err(error) => (spec::stub(stored.key, stored.digest, stored.lane), Some(error)),
         };
         let live = Arc::new(Live::new(request, Keeping::Durable(reply), deadline, now, None));
+        // A name that means nobody any more is the device's to refuse.
+        lock(&live.away).route = self.route(&live.request).unwrap_or_default();
         if s.lives.insert(&live).is_err() {
             return;
         }
@@ -107,10 +110,15 @@ impl Service {
         let s = &self.shared;
         self.close_readings().await;
         s.draining.store(true, Ordering::Release);
-        let waiting = s.queue().drain();
+        let mut waiting = s.queue().drain();
+        waiting.extend(s.lives.all().into_iter().filter(|live| lock(&live.away).waits()));
         for live in waiting {
+            let place = lock(&live.away).place.take();
+            if let Some(place) = place {
+                s.queue().release(place);
+            }
             lock(&live.ticket).take();
-            live.cancel.cancel(Cancel::Drain);
+            live.stop(Cancel::Drain);
             if live.is_durable() {
                 self.shelve(&live);
             } else if let Some(error) = live.cancel.error() {
@@ -119,7 +127,7 @@ impl Service {
         }
         if tokio::time::timeout(grace, self.idle()).await.is_err() {
             for live in s.lives.all() {
-                live.cancel.cancel(Cancel::Drain);
+                live.stop(Cancel::Drain);
             }
             // One step of the engine and one write to a socket; no answer is worth more.
             let _ = tokio::time::timeout(limits::DRAIN_DELIVERY, self.idle()).await;

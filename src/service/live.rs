@@ -8,12 +8,13 @@ use std::{
     },
 };
 
-use tokio::sync::{mpsc, watch};
+use bytes::Bytes;
+use tokio::sync::{Notify, mpsc, watch};
 
-use super::{Input, Reply, Request, prepare::Prepared, reply::Frame};
+use super::{Input, Reply, Request, away::Away, prepare::Prepared, reply::Frame};
 use crate::{
     domain::{BootTime, Deadline, Delta, Outcome, Result},
-    engine::CancelFlag,
+    engine::{Cancel, CancelFlag},
     scheduler::Ticket,
     store::{RequestKey, StoredFinal},
 };
@@ -94,6 +95,12 @@ pub(super) struct Live {
     /// Where it stands in the queue.
     pub(super) ticket: Mutex<Option<Ticket>>,
     pub(super) cancel: CancelFlag,
+    /// Somebody looks at `cancel` who does not look all the time.
+    stopped: Notify,
+    /// What the pieces of its answer repeat, once it is being answered.
+    pub(super) frame: watch::Sender<Option<Frame>>,
+    /// Whether it may be answered elsewhere, and how that stands.
+    pub(super) away: Mutex<Away>,
     /// Where pieces of the answer go while it is written.
     pub(super) deltas: Mutex<Option<mpsc::Sender<Delta>>>,
     pub(super) progress: watch::Sender<Progress>,
@@ -105,7 +112,7 @@ pub(super) struct Live {
     /// This run of the daemon has counted a start of it.
     begun: AtomicBool,
     /// What is asked the second time, when the first answer was not what a task needs.
-    second: OnceLock<Input>,
+    second: OnceLock<(Input, Bytes)>,
 }
 
 impl Live {
@@ -124,6 +131,9 @@ impl Live {
             prepared: Mutex::new(prepared),
             ticket: Mutex::default(),
             cancel: CancelFlag::default(),
+            stopped: Notify::new(),
+            frame: watch::Sender::default(),
+            away: Mutex::default(),
             deltas: Mutex::default(),
             progress: watch::Sender::default(),
             callers: AtomicU32::new(0),
@@ -149,12 +159,37 @@ impl Live {
 
     /// What is to be answered.
     pub(super) fn input(&self) -> &Input {
-        self.second.get().unwrap_or(&self.request.input)
+        self.second.get().map_or(&self.request.input, |(input, _)| input)
+    }
+
+    /// The same as the body of a chat.
+    pub(super) fn body(&self) -> &Bytes {
+        self.second.get().map_or(&self.request.body, |(_, body)| body)
+    }
+
+    /// Asks whoever answers it to end.
+    pub(super) fn stop(&self, reason: Cancel) {
+        self.cancel.cancel(reason);
+        self.stopped.notify_waiters();
+    }
+
+    /// Waits until somebody wants it to end.
+    pub(super) async fn stopped(&self) {
+        loop {
+            let stopped = self.stopped.notified();
+            tokio::pin!(stopped);
+            // Registered before the look, so that nothing in between is missed.
+            stopped.as_mut().enable();
+            if self.cancel.error().is_some() {
+                return;
+            }
+            stopped.await;
+        }
     }
 
     /// Asks something else the next time; true once.
-    pub(super) fn ask_again(&self, input: Input) -> bool {
-        self.second.set(input).is_ok()
+    pub(super) fn ask_again(&self, input: Input, body: Bytes) -> bool {
+        self.second.set((input, body)).is_ok()
     }
 
     /// Whether its start is still to be counted; true once.

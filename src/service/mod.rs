@@ -15,19 +15,26 @@
 //! one engine step.
 
 mod answer;
+mod away;
 mod body;
+mod call;
 mod clients;
 mod door;
+mod egress;
 mod heard;
 mod input;
 mod keeper;
 mod life;
+mod listing;
 mod live;
+mod needs;
 mod notice;
+mod overflow;
 mod own;
 mod prepare;
 mod query;
 mod reading;
+mod relay;
 pub mod reply;
 mod request;
 mod run;
@@ -46,6 +53,7 @@ pub use input::Input;
 pub use keeper::Orders;
 pub use life::Backstage;
 pub use live::{Progress, Shown};
+pub use needs::{Needs, Wanted};
 pub use notice::{News, Notice};
 pub use own::Own;
 pub use query::Known;

@@ -26,8 +26,16 @@ pub enum News {
         /// Until its answer is complete, as far as one can tell.
         eta: Option<Duration>,
     },
+    /// It waits, and why it is not answered elsewhere either.
+    Deferred {
+        /// Why.
+        why: String,
+    },
     /// It is being answered.
-    Running,
+    Running {
+        /// Where.
+        place: String,
+    },
     /// A piece of the answer.
     Delta {
         /// Counted from 0.

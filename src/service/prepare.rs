@@ -7,7 +7,7 @@ use std::{
 
 use super::{Input, Request, reply::Frame};
 use crate::{
-    domain::{Clock, Error, ErrorKind, Result, UnixSeconds},
+    domain::{Clock, Error, ErrorKind, Result, UnixSeconds, Zone},
     engine::Model,
     scheduler::Work,
 };
@@ -35,6 +35,8 @@ impl Prepared {
             model: self.model.manifest.name.clone(),
             fingerprint: self.model.fingerprint(),
             kind: request.kind,
+            zone: Zone::Device,
+            provider: String::new(),
         }
     }
 }
@@ -46,7 +48,10 @@ pub(super) fn prepare(
     model: &Arc<Model>,
     clock: &dyn Clock,
 ) -> Result<Prepared> {
-    if let Some(wanted) = request.model.as_deref().filter(|m| *m != model.manifest.name) {
+    if let Some(error) = request.needs.beyond_device() {
+        return Err(error);
+    }
+    if let Some(wanted) = request.model.name().filter(|m| *m != model.manifest.name) {
         let why = format!("model `{wanted}` is not loaded here; ask for `{}` or `auto`", model.manifest.name);
         return Err(Error { param: Some("model".into()), ..Error::new(ErrorKind::ModelNotFound, why) });
     }

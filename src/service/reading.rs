@@ -176,7 +176,7 @@ impl Service {
         };
         let key = RequestKey { client: task.client(), id: RequestId::generate() };
         let defaults = self.shared.defaults;
-        let envelope = Envelope { client: key.client.clone(), own, lane: Lane::Normal, defaults };
+        let envelope = Envelope { client: key.client.clone(), uid: None, own, lane: Lane::Normal, defaults };
         let request = Request::chat(rendered.body.to_string().into(), envelope)?;
         // The digest is of the reading: the prompt may be the same for different readings.
         Ok(Request { digest, ..request })
@@ -213,13 +213,14 @@ impl Service {
         let body = task.retry_body(&body, &whole.rest.text, error);
         let envelope = Envelope {
             client: live.key().client.clone(),
+            uid: live.request.uid,
             own: live.request.own.clone(),
             lane: live.request.lane,
             defaults: self.shared.defaults,
         };
         match Request::chat(body.to_string().into(), envelope) {
             Ok(second) => {
-                let first_time = live.ask_again(second.input);
+                let first_time = live.ask_again(second.input, second.body);
                 if first_time {
                     self.requeue(live);
                 }

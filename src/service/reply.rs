@@ -2,7 +2,10 @@
 
 use serde_json::{Value, json};
 
-use crate::domain::{Delta, Error, FinishReason, Outcome, RequestId, TokenLogprob, UnixSeconds, Usage};
+use crate::domain::{
+    Delta, Error, FinishReason, MicroUsd, Outcome, RequestId, TokenLogprob, ToolCallDelta, UnixSeconds,
+    Usage, Zone,
+};
 
 /// What every part of one answer repeats.
 #[derive(Clone, Debug)]
@@ -17,6 +20,10 @@ pub struct Frame {
     pub fingerprint: String,
     /// Which shape.
     pub kind: Kind,
+    /// Where it is answered.
+    pub zone: Zone,
+    /// By whom, off the device.
+    pub provider: String,
 }
 
 /// The two interfaces.
@@ -48,7 +55,7 @@ impl Frame {
         let text = &outcome.rest.text;
         let mut body = match self.kind {
             Kind::Chat => {
-                let message = json!({"role": "assistant", "content": text, "refusal": null});
+                let message = message(&outcome.rest);
                 let choice =
                     json!({"index": 0, "message": message, "logprobs": logprobs, "finish_reason": finish});
                 self.wrap("chat.completion", json!([choice]))
@@ -59,7 +66,16 @@ impl Frame {
             }
         };
         body["usage"] = usage(outcome.usage);
+        body["outpost"] = self.place(outcome.cost);
         body
+    }
+
+    /// Where it was answered, and for how much.
+    fn place(&self, cost: MicroUsd) -> Value {
+        match self.zone {
+            Zone::Device => json!({"zone": "device"}),
+            zone => json!({"zone": zone.name(), "provider": self.provider, "cost_usd": cost.usd()}),
+        }
     }
 
     /// A stream's first chunk, which names the role; the text interface has none.
@@ -75,9 +91,12 @@ impl Frame {
         let logprobs = self.logprobs(&delta.logprobs);
         self.chunk(match self.kind {
             Kind::Chat => {
-                json!({"index": 0, "delta": {"content": delta.text}, "logprobs": logprobs, "finish_reason": null})
+                let delta = piece_of_message(delta);
+                json!({"index": 0, "delta": delta, "logprobs": logprobs, "finish_reason": null})
             }
-            Kind::Text => json!({"index": 0, "text": delta.text, "logprobs": logprobs, "finish_reason": null}),
+            Kind::Text => {
+                json!({"index": 0, "text": delta.text, "logprobs": logprobs, "finish_reason": null})
+            }
         })
     }
 
@@ -91,9 +110,10 @@ impl Frame {
     }
 
     /// The chunk with the token counts, for those who asked.
-    pub fn usage(&self, counts: Usage) -> Value {
+    pub fn usage(&self, outcome: &Outcome) -> Value {
         let mut chunk = self.wrap(self.chunk_object(), json!([]));
-        chunk["usage"] = usage(counts);
+        chunk["usage"] = usage(outcome.usage);
+        chunk["outpost"] = self.place(outcome.cost);
         chunk
     }
 
@@ -120,6 +140,55 @@ impl Frame {
             Kind::Text => text_logprobs(tokens),
         }
     }
+}
+
+/// The message of a whole answer.
+fn message(all: &Delta) -> Value {
+    let mut message = json!({"role": "assistant", "content": all.text, "refusal": null});
+    if !all.reasoning.is_empty() {
+        message["reasoning_content"] = all.reasoning.as_str().into();
+    }
+    if !all.tool_calls.is_empty() {
+        if all.text.is_empty() {
+            message["content"] = Value::Null;
+        }
+        let call = |call: &ToolCallDelta| {
+            json!({
+                "id": call.id.clone().unwrap_or_else(|| format!("call_{}", call.index)),
+                "type": "function",
+                "function": {"name": call.name.clone().unwrap_or_default(), "arguments": call.arguments},
+            })
+        };
+        message["tool_calls"] = all.tool_calls.iter().map(call).collect();
+    }
+    message
+}
+
+/// The part of a message that a piece adds.
+fn piece_of_message(delta: &Delta) -> Value {
+    let mut piece = json!({});
+    if !delta.reasoning.is_empty() {
+        piece["reasoning_content"] = delta.reasoning.as_str().into();
+    }
+    if !delta.tool_calls.is_empty() {
+        piece["tool_calls"] = delta.tool_calls.iter().map(piece_of_call).collect();
+    }
+    if !delta.text.is_empty() || (delta.reasoning.is_empty() && delta.tool_calls.is_empty()) {
+        piece["content"] = delta.text.as_str().into();
+    }
+    piece
+}
+
+fn piece_of_call(call: &ToolCallDelta) -> Value {
+    let mut piece = json!({"index": call.index, "function": {"arguments": call.arguments}});
+    if let Some(id) = &call.id {
+        piece["id"] = id.as_str().into();
+        piece["type"] = "function".into();
+    }
+    if let Some(name) = &call.name {
+        piece["function"]["name"] = name.as_str().into();
+    }
+    piece
 }
 
 fn token(bytes: &[u8], logprob: f32) -> Value {
@@ -151,6 +220,22 @@ fn usage(u: Usage) -> Value {
     })
 }
 
+/// A stored message as one piece of a stream.
+fn delta_of(message: &Value) -> Value {
+    let mut delta = json!({"role": "assistant", "content": message["content"]});
+    if let Some(calls) = message["tool_calls"].as_array() {
+        let numbered = calls.iter().cloned().enumerate().map(|(n, mut call)| {
+            call["index"] = n.into();
+            call
+        });
+        delta["tool_calls"] = numbered.collect();
+    }
+    if let Some(reasoning) = message.get("reasoning_content") {
+        delta["reasoning_content"] = reasoning.clone();
+    }
+    delta
+}
+
 /// A stored answer as the pieces of a stream; an error is one piece.
 pub fn chunks_of(body: &[u8], include_usage: bool) -> Vec<Value> {
     let Ok(whole) = serde_json::from_slice::<Value>(body) else { return Vec::new() };
@@ -163,6 +248,7 @@ pub fn chunks_of(body: &[u8], include_usage: bool) -> Vec<Value> {
         chunk["choices"] = choices;
         if let Some(fields) = chunk.as_object_mut() {
             fields.shift_remove("usage");
+            fields.shift_remove("outpost");
         }
         chunk
     };
@@ -171,7 +257,7 @@ pub fn chunks_of(body: &[u8], include_usage: bool) -> Vec<Value> {
     piece["finish_reason"] = Value::Null;
     if let (Some(message), Some(fields)) = (choice.get("message"), piece.as_object_mut()) {
         fields.shift_remove("message");
-        fields.insert("delta".into(), json!({"role": "assistant", "content": message["content"]}));
+        fields.insert("delta".into(), delta_of(message));
         closing =
             json!({"index": 0, "delta": {}, "logprobs": null, "finish_reason": choice["finish_reason"]});
     } else {
@@ -181,6 +267,7 @@ pub fn chunks_of(body: &[u8], include_usage: bool) -> Vec<Value> {
     if include_usage {
         let mut last = chunk(json!([]));
         last["usage"] = whole["usage"].clone();
+        last["outpost"] = whole["outpost"].clone();
         chunks.push(last);
     }
     chunks

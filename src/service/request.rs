@@ -10,11 +10,12 @@ use sha2::{Digest as _, Sha256};
 use super::{
     body::{self, ChatBody, CommonBody, CompletionBody},
     input::{self, Input},
+    needs::{self, Needs, Wanted},
     own::Own,
     reply::Kind,
 };
 use crate::{
-    domain::{ClientId, Error, ErrorKind, GenerationOptions, Lane, RequestId, Result, Sampling, limits},
+    domain::{ClientId, Error, GenerationOptions, Lane, RequestId, Result, Sampling, limits},
     store::{Digest, RequestKey},
 };
 
@@ -37,8 +38,12 @@ pub struct Request {
     pub lane: Lane,
     /// Time from now after which the answer is worthless.
     pub deadline: Option<Duration>,
-    /// Which model; `None`: whichever is loaded.
-    pub model: Option<String>,
+    /// Which model.
+    pub model: Wanted,
+    /// What it must be able to do.
+    pub needs: Needs,
+    /// The user behind the socket, as the kernel says.
+    pub uid: Option<u32>,
     /// What to answer.
     pub input: Input,
     /// How to answer.
@@ -54,6 +59,8 @@ pub struct Request {
 pub struct Envelope {
     /// Who asks.
     pub client: ClientId,
+    /// The user behind the socket, as the kernel says.
+    pub uid: Option<u32>,
     /// Outpost's own fields, as given outside the body.
     pub own: Own,
     /// Lane when nobody names one.
@@ -74,6 +81,11 @@ pub struct Defaults {
 }
 
 impl Request {
+    /// Whether it is a conversation, which is all that is understood elsewhere.
+    pub fn is_chat(&self) -> bool {
+        self.kind == Kind::Chat
+    }
+
     /// Reads the body of `POST /v1/chat/completions`.
     pub fn chat(bytes: Bytes, envelope: Envelope) -> Result<Self> {
         let body = body::parse(&bytes)?;
@@ -83,8 +95,9 @@ impl Request {
             at_least_one("max_completion_tokens", chat.max_completion_tokens)?;
             common.max_tokens = chat.max_completion_tokens;
         }
-        refuse_tools(&chat)?;
-        let messages = input::messages(chat.messages)?;
+        let tools = calls_tools(&chat);
+        let (messages, image) = input::messages(chat.messages)?;
+        let needs = Needs { tools, image, format: needs::format(common.response_format.as_ref())? };
         let logprobs = match (chat.logprobs, chat.top_logprobs) {
             (Some(true), top) => Some(top.unwrap_or(0)),
             (_, Some(n)) if n > 0 => {
@@ -92,7 +105,8 @@ impl Request {
             }
             _ => None,
         };
-        assemble(Kind::Chat, bytes, Input::Chat(messages), common, logprobs, envelope)
+        let asked = Asked { kind: Kind::Chat, input: Input::Chat(messages), needs, logprobs };
+        assemble(bytes, asked, common, envelope)
     }
 
     /// Reads the body of `POST /v1/completions`.
@@ -108,18 +122,23 @@ impl Request {
         if let Some((field, _)) = unsupported.iter().find(|(_, asked)| *asked) {
             return Err(Error::invalid(*field, format!("`{field}` is not offered here; leave it out")));
         }
-        assemble(Kind::Text, bytes, input::prompt(&text.prompt)?, common, text.logprobs, envelope)
+        let input = input::prompt(&text.prompt)?;
+        let needs = Needs { format: needs::format(common.response_format.as_ref())?, ..Needs::default() };
+        let asked = Asked { kind: Kind::Text, input, needs, logprobs: text.logprobs };
+        assemble(bytes, asked, common, envelope)
     }
 }
 
-fn assemble(
+/// What differs between the interfaces.
+struct Asked {
     kind: Kind,
-    bytes: Bytes,
     input: Input,
-    common: CommonBody,
+    needs: Needs,
     logprobs: Option<usize>,
-    envelope: Envelope,
-) -> Result<Request> {
+}
+
+fn assemble(bytes: Bytes, asked: Asked, common: CommonBody, envelope: Envelope) -> Result<Request> {
+    let Asked { kind, input, needs, logprobs } = asked;
     let own = common.outpost.clone().unwrap_or_default().merge(&envelope.own)?;
     own.check_lengths()?;
     let id = own.request_id()?;
@@ -127,7 +146,6 @@ fn assemble(
     if common.n.is_some_and(|n| n != 1) {
         return Err(Error::invalid("n", "`n` must be 1: this device writes one answer per request"));
     }
-    refuse_schema(common.response_format.as_ref())?;
     Ok(Request {
         keyed: id.is_some(),
         key: RequestKey { client: envelope.client, id: id.unwrap_or_else(RequestId::generate) },
@@ -136,7 +154,9 @@ fn assemble(
         body: bytes,
         lane: own.lane.unwrap_or(envelope.lane),
         deadline: own.deadline()?,
-        model: common.model.clone().filter(|m| !matches!(m.as_str(), "" | "auto" | "local")),
+        model: Wanted::of(common.model.as_deref()),
+        needs,
+        uid: envelope.uid,
         stream: common.stream.unwrap_or(false),
         include_usage: common.stream_options.as_ref().and_then(|o| o.include_usage).unwrap_or(false),
         options: options(&common, logprobs, envelope.defaults)?,
@@ -238,35 +258,9 @@ fn stop_strings(stop: Option<&Value>) -> Result<Vec<String>> {
     Ok(stops)
 }
 
-fn refuse_tools(chat: &ChatBody) -> Result<()> {
+fn calls_tools(chat: &ChatBody) -> bool {
     let none = chat.tool_choice.as_ref().is_some_and(|c| c == "none");
-    if chat.tools.as_ref().is_some_and(|t| !t.is_empty()) && !none {
-        return Err(Error {
-            param: Some("tools".into()),
-            ..Error::new(
-                ErrorKind::SchemaUnsupported,
-                "this version of Outpost does not call tools; leave `tools` out, or send `tool_choice: \"none\"`",
-            )
-        });
-    }
-    Ok(())
-}
-
-fn refuse_schema(format: Option<&Value>) -> Result<()> {
-    match format.and_then(|f| f.get("type")).and_then(Value::as_str) {
-        None if format.is_none_or(Value::is_null) => Ok(()),
-        Some("text") => Ok(()),
-        Some(kind @ ("json_object" | "json_schema")) => Err(Error {
-            param: Some("response_format".into()),
-            ..Error::new(
-                ErrorKind::SchemaUnsupported,
-                format!(
-                    "this version of Outpost cannot promise `{kind}`; ask for JSON in the prompt and check it"
-                ),
-            )
-        }),
-        _ => Err(Error::invalid("response_format", "`response_format.type` must be `text`")),
-    }
+    chat.tools.as_ref().is_some_and(|t| !t.is_empty()) && !none
 }
 
 #[cfg(test)]
@@ -279,6 +273,7 @@ mod tests {
         let defaults = Defaults { answer_tokens: 99, temperature: 0.7, deadline: Duration::from_mins(1) };
         Envelope {
             client: ClientId::new("uid-0").unwrap(),
+            uid: Some(0),
             own: Own::default(),
             lane: Lane::Interactive,
             defaults,
@@ -297,7 +292,7 @@ mod tests {
         let sampling = Sampling { temperature: 0.7, ..Sampling::default() };
         let options = GenerationOptions { sampling, tokens_max: 99, ..GenerationOptions::default() };
         assert_eq!(request.options, options);
-        assert_eq!((request.stream, request.lane, request.model), (false, Lane::Interactive, None));
+        assert_eq!((request.stream, request.lane, request.model), (false, Lane::Interactive, Wanted::Auto));
     }
 
     #[test]
@@ -340,15 +335,13 @@ mod tests {
             (json!({"logit_bias": {"1": 101}}), "logit_bias.1"),
             (json!({"logprobs": true, "top_logprobs": 21}), "top_logprobs"),
             (json!({"top_logprobs": 2}), "top_logprobs"),
-            (json!({"response_format": {"type": "json_object"}}), "response_format"),
             (json!({"response_format": "text"}), "response_format"),
-            (json!({"tools": [{"type": "function"}]}), "tools"),
             (json!({"messages": []}), "messages"),
             (json!({"messages": [{"role": "user", "content": 5}]}), "messages[0].content"),
             (json!({"messages": [{"role": "user", "content": null}]}), "messages[0].content"),
             (json!({"messages": [{"role": "assistant"}]}), "messages[0].content"),
             (
-                json!({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}),
+                json!({"messages": [{"role": "user", "content": [{"type": "input_audio"}]}]}),
                 "messages[0].content[0]",
             ),
             (json!({"outpost": {"id": "a/b"}}), "outpost.id"),
@@ -356,6 +349,22 @@ mod tests {
         ] {
             assert_eq!(chat(extra.clone()).unwrap_err().param.as_deref(), Some(field), "{extra}");
         }
+    }
+
+    #[test]
+    fn what_the_device_cannot_do_is_noted_and_named_when_it_has_to() {
+        let image =
+            json!([{"type": "text", "text": "what is"}, {"type": "image_url", "image_url": {"url": "x"}}]);
+        for (extra, field) in [
+            (json!({"response_format": {"type": "json_object"}}), "response_format"),
+            (json!({"tools": [{"type": "function"}]}), "tools"),
+            (json!({"messages": [{"role": "user", "content": image}]}), "messages[0].content[1]"),
+        ] {
+            let needs = chat(extra.clone()).unwrap().needs;
+            assert_eq!(needs.beyond_device().unwrap().param.as_deref(), Some(field), "{extra}");
+        }
+        let none = json!({"tools": [{"type": "function"}], "tool_choice": "none", "response_format": {"type": "text"}});
+        assert_eq!(chat(none).unwrap().needs.beyond_device(), None);
     }
 
     #[test]

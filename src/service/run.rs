@@ -15,7 +15,7 @@ use super::{
     shared::lock,
 };
 use crate::{
-    domain::{Deadline, Delta, Error, ErrorKind, Outcome, Result, limits},
+    domain::{Deadline, Delta, Error, ErrorKind, Outcome, Result, Zone, limits},
     engine::{Cancel, Command, EngineState, Job, Model},
 };
 
@@ -111,8 +111,9 @@ impl Service {
             s.store.note_begin(live.key().clone());
         }
         live.advance(Progress::Running);
-        self.tell(live, News::Running);
+        self.tell(live, News::Running { place: Zone::Device.name().into() });
         let frame = prepared.frame(&live.request, s.clock.wall());
+        live.frame.send_replace(Some(frame.clone()));
         let (job, run) = Self::job(live, prepared, frame);
         Some((job, run))
     }
@@ -138,7 +139,7 @@ impl Service {
             biased;
             end = self.listen(&live, &mut run, &mut heard) => end,
             () = self.until(live.deadline) => {
-                live.cancel.cancel(Cancel::Caller);
+                live.stop(Cancel::Caller);
                 RunEnd::Outcome(Err(too_late()))
             }
         };
@@ -170,7 +171,7 @@ impl Service {
     }
 
     /// An answer is there: a task holds it against its schema, everybody else takes it as it is.
-    fn conclude(&self, live: &Arc<Live>, frame: Frame, outcome: Outcome, mut heard: Heard) {
+    pub(super) fn conclude(&self, live: &Arc<Live>, frame: Frame, outcome: Outcome, mut heard: Heard) {
         if wants_news(live) {
             heard.tell_rest(self, live, &outcome.rest);
         }
@@ -206,7 +207,8 @@ impl Service {
     }
 }
 
-fn wants_news(live: &Live) -> bool {
+/// Whether pieces of the answer are told over its topic.
+pub(super) fn wants_news(live: &Live) -> bool {
     live.request.own.deltas == Some(true) && matches!(live.keeping, Keeping::Durable(Reply::Topic(_)))
 }
 

@@ -10,7 +10,7 @@ use super::{
     shared::lock,
 };
 use crate::{
-    domain::{Error, ErrorKind, Outcome, Result, limits},
+    domain::{Error, ErrorKind, Outcome, Result, Zone, limits},
     store::{NewMessage, Stored, UsageEntry},
 };
 
@@ -110,8 +110,8 @@ impl Service {
         let s = &self.shared;
         if let Ok(outcome) = &ending.result {
             s.answered(outcome.usage.completion_tokens);
-            if !ending.on_disk {
-                s.tally.add(&live.key().client, usage(&ending, outcome));
+            if let Some(usage) = usage(&ending, outcome).filter(|_| !ending.on_disk) {
+                s.tally.add(&live.key().client, usage);
             }
             log_answer(live, outcome);
         } else if let Err(error) = &ending.result {
@@ -150,8 +150,13 @@ impl Service {
         self.shared.one_ended.notify_waiters();
     }
 
-    /// Takes a request out of the queue; false when it is not in it.
+    /// Takes a request out of where it waits; false when it does not wait.
     pub(super) fn take_from_queue(&self, live: &Live) -> bool {
+        let place = lock(&live.away).place.take();
+        if let Some(place) = place {
+            self.shared.queue().release(place);
+            return true;
+        }
         let Some(ticket) = lock(&live.ticket).take() else { return false };
         self.shared.queue().remove(ticket).is_some()
     }
@@ -167,7 +172,7 @@ impl Service {
     /// Ends a request wherever it is; the engine drops it within a step, nobody waits for that.
     /// False when another final comes first.
     pub(super) fn end_early(&self, live: &Arc<Live>, error: Error) -> bool {
-        live.cancel.cancel(crate::engine::Cancel::Caller);
+        live.stop(crate::engine::Cancel::Caller);
         if matches!(*live.progress.borrow(), Progress::Arriving) {
             // Its final cannot be written before it is; the keeper looks at the flag.
             return true;
@@ -203,15 +208,16 @@ fn log_answer(live: &Live, done: &Outcome) {
     );
 }
 
-/// One line of the ledger.
-pub(super) fn usage(ending: &Final, outcome: &Outcome) -> UsageEntry {
-    UsageEntry {
-        zone: "device".into(),
+/// One line of the ledger; `None` for what was booked call by call.
+pub(super) fn usage(ending: &Final, outcome: &Outcome) -> Option<UsageEntry> {
+    let at_home = ending.frame.as_ref().is_none_or(|frame| frame.zone == Zone::Device);
+    at_home.then(|| UsageEntry {
+        zone: Zone::Device.name().into(),
         provider: String::new(),
         model: ending.frame.as_ref().map(|f| f.model.clone()).unwrap_or_default(),
         prompt_tokens: outcome.usage.prompt_tokens as u64,
         completion_tokens: outcome.usage.completion_tokens as u64,
         bytes_out: 0,
         cost_micro_usd: 0,
-    }
+    })
 }

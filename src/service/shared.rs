@@ -13,6 +13,7 @@ use super::{
     live::{Live, Lives},
     tally::Tally,
 };
+use crate::{cloud::Remotes, policy::Policy};
 use crate::{
     domain::{Clock, limits},
     engine::{EngineState, EngineStats},
@@ -34,6 +35,10 @@ pub struct Parts {
     pub clients: Clients,
     /// What sensors may ask.
     pub tasks: Tasks,
+    /// Who may be asked off the device.
+    pub remotes: Arc<Remotes>,
+    /// What may go there.
+    pub policy: watch::Receiver<Arc<Policy>>,
     /// How much may wait.
     pub bounds: Bounds,
     /// What holds when a request does not say.
@@ -51,6 +56,12 @@ pub(super) struct Shared {
     pub(super) clients: Clients,
     pub(super) tasks: Tasks,
     pub(super) gate: Mutex<Gate>,
+    pub(super) remotes: Arc<Remotes>,
+    pub(super) policy: watch::Receiver<Arc<Policy>>,
+    /// Something happened that may send a request elsewhere.
+    pub(super) overflow_stirred: Notify,
+    /// What somebody has to look at about what leaves the device.
+    pub(super) egress_alert: Mutex<Option<String>>,
     /// A reading was held back; its time may be the next.
     pub(super) held: Notify,
     /// Held for moments only, never across an await.
@@ -94,6 +105,10 @@ impl Shared {
             clients: parts.clients,
             tasks: parts.tasks,
             gate: Mutex::default(),
+            remotes: parts.remotes,
+            policy: parts.policy,
+            overflow_stirred: Notify::new(),
+            egress_alert: Mutex::default(),
             held: Notify::new(),
             queue: Mutex::new(FairQueue::new(parts.bounds)),
             queued: Notify::new(),

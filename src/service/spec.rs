@@ -5,7 +5,11 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{Defaults, Envelope, Input, Own, Request, reply::Kind};
+use super::{
+    Defaults, Envelope, Input, Own, Request,
+    needs::{Needs, Wanted},
+    reply::Kind,
+};
 use crate::{
     domain::{Error, GenerationOptions, Lane, Result},
     store::{Digest, RequestKey},
@@ -65,6 +69,8 @@ struct Head {
     kind: Kind,
     lane: Lane,
     own: Own,
+    #[serde(default)]
+    uid: Option<u32>,
     reply: Reply,
 }
 
@@ -78,6 +84,7 @@ pub(super) fn write(request: &Request, reply: &Reply) -> Result<Vec<u8>> {
         kind: request.kind,
         lane: request.lane,
         own: request.own.clone(),
+        uid: request.uid,
         reply: reply.clone(),
     };
     let mut bytes = serde_json::to_vec(&head).map_err(Error::internal)?;
@@ -93,7 +100,7 @@ pub(super) fn read(key: &RequestKey, bytes: &[u8], defaults: Defaults) -> (Reply
     };
     // The id is in the key; a made one was not in the fields and would not be told from a chosen one.
     let own = Own { id: Some(key.id.as_str().into()), ..head.own };
-    let envelope = Envelope { client: key.client.clone(), own, lane: head.lane, defaults };
+    let envelope = Envelope { client: key.client.clone(), uid: head.uid, own, lane: head.lane, defaults };
     let body = Bytes::copy_from_slice(body);
     let request = match head.kind {
         Kind::Chat => Request::chat(body, envelope),
@@ -114,7 +121,9 @@ pub(super) fn stub(key: RequestKey, digest: Digest, lane: Lane) -> Request {
         own: Own::default(),
         lane,
         deadline: None,
-        model: None,
+        model: Wanted::Auto,
+        needs: Needs::default(),
+        uid: None,
         input: Input::Text(String::new()),
         options: GenerationOptions::default(),
         stream: false,
@@ -140,8 +149,13 @@ mod tests {
         let body =
             "{\"messages\":[{\"role\":\"user\",\"content\":\"a\\nb\"}],\n \"outpost\":{\"lane\":\"batch\"}}";
         let own = Own { deadline_ms: Some(70), ..Own::default() };
-        let envelope =
-            Envelope { client: ClientId::new("plc").unwrap(), own, lane: Lane::Normal, defaults: DEFAULTS };
+        let envelope = Envelope {
+            client: ClientId::new("plc").unwrap(),
+            uid: Some(7),
+            own,
+            lane: Lane::Normal,
+            defaults: DEFAULTS,
+        };
         Request::chat(body.into(), envelope).unwrap()
     }
 
@@ -155,6 +169,7 @@ mod tests {
         assert_eq!(back, reply);
         assert_eq!((read.input, read.options, read.lane), (written.input, written.options, Lane::Batch));
         assert_eq!((read.digest, read.key, read.deadline), (written.digest, written.key, written.deadline));
+        assert_eq!(read.uid, Some(7));
     }
 
     #[test]

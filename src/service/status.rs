@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::Service;
 use crate::{
-    domain::{BootTime, Clock, hex},
+    domain::{BootTime, Clock, Zone, hex},
     engine::{EngineState, EngineStats, Model},
     host,
     observe::{Readings, Snapshot},
@@ -96,7 +96,9 @@ pub fn status(service: &Service, identity: &Identity) -> Value {
             "prefill_tokens_per_s": rounded(identity.stats.prefill_rate()),
             "decode_tokens_per_s": rounded(identity.stats.decode_rate()),
         },
-        "zones": {"device": if engine.model().is_some() { "ok" } else { "off" }, "site": "off", "cloud": "off"},
+        "zones": zones(service, |_, state, _| json!(state)),
+        "zone_reasons": zones(service, |_, _, why| json!(why)),
+        "egress": service.egress_alert(),
         "mqtt": broker(identity),
         "store": store(service),
         "audit": audit(service),
@@ -108,12 +110,20 @@ pub fn status(service: &Service, identity: &Identity) -> Value {
 /// What of the status is worth a message of its own when it changes: not what always changes.
 pub fn stable(status: &Value) -> Value {
     let mut stable = status.clone();
-    let keep = ["state", "reason", "clock_synced", "model", "queued", "zones", "audit"];
+    let keep = ["state", "reason", "clock_synced", "model", "queued", "zones", "audit", "egress"];
     if let Some(fields) = stable.as_object_mut() {
         fields.retain(|name, _| keep.contains(&name.as_str()));
         fields.insert("store".into(), status["store"]["state"].clone());
     }
     stable
+}
+
+fn zones(service: &Service, shown: impl Fn(Zone, &str, Option<String>) -> Value) -> Value {
+    let zones = service.zones().into_iter();
+    zones
+        .map(|(zone, state, why)| (zone.name().to_owned(), shown(zone, state, why)))
+        .collect::<serde_json::Map<_, _>>()
+        .into()
 }
 
 fn broker(identity: &Identity) -> Value {

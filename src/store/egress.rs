@@ -101,6 +101,7 @@ impl Db {
 
 impl UtcDay {
     /// The first day of its month; day 0 stays day 0.
+    #[must_use]
     pub fn month(self) -> Self {
         let epoch = jiff::civil::Date::constant(1970, 1, 1);
         let first = jiff::Span::new()

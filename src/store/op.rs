@@ -44,9 +44,9 @@ impl Op {
     /// again, a message that is sent again, a row that is pruned again.
     pub fn durable(&self) -> bool {
         match self {
-            Self::Accept(_) | Self::Finish(_) | Self::Publish(_) | Self::Forget(_) => true,
+            Self::Accept(_) | Self::Finish(_) | Self::Publish(_) | Self::Forget(_)
             // Nothing leaves that is not on record, and nothing that was paid is forgotten.
-            Self::Send(_) | Self::Settle(_) => true,
+            | Self::Send(_) | Self::Settle(_) => true,
             // What has left, and what it cost, must not be forgotten; a denial may be: nothing left.
             Self::Audit(entry) => entry.event != AuditEvent::Denied,
             _ => false,

@@ -10,7 +10,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     broker::Broker,
-    parts,
+    parts, remotes,
+    rules::{Reread, Rules},
     signals::{self, StopSignals},
     systemd::{notify, report},
     upkeep,
@@ -112,6 +113,7 @@ struct Works {
     engine: Option<Engine>,
     dispatch: Option<JoinHandle<()>>,
     mqtt: Option<(JoinHandle<()>, Renew)>,
+    rules: Rules,
     /// Tasks that end with the daemon and have nothing to finish.
     helpers: Vec<JoinHandle<()>>,
     stop: CancellationToken,
@@ -125,6 +127,8 @@ impl Works {
         clock: Arc<dyn Clock>,
         vital: &Vital,
     ) -> Result<Self, StartError> {
+        let remotes = remotes::remotes(config, &tasks)?;
+        let (rules, policy_trouble) = Rules::begin(config);
         let (engine, state, stats) = start_engine(config, &clock)?;
         let (service, backstage) = Service::new(Parts {
             engine: state.clone(),
@@ -132,11 +136,14 @@ impl Works {
             store: store.clone(),
             clients: parts::clients(config),
             tasks,
+            remotes,
+            policy: rules.watch(),
             bounds: parts::bounds(config),
             defaults: parts::defaults(config),
             metrics: Arc::new(Metrics::default()),
             clock: Arc::clone(&clock),
         });
+        service.set_egress_alert(policy_trouble);
         let mut helpers = vec![vital.spawn("the keeper of requests", service.clone().keep(backstage.orders))];
         let taken_up = service.recover().await.map_err(|e| StartError::Unavailable(e.to_string()))?;
         if taken_up > 0 {
@@ -144,6 +151,7 @@ impl Works {
         }
         helpers.extend([
             vital.spawn("the watch over deadlines", service.clone().watch_deadlines()),
+            vital.spawn("the way to others", service.clone().overflow()),
             vital.spawn("the watch over readings", service.clone().release_readings()),
             vital.spawn("pruning", upkeep::prune(store.clone())),
             tokio::spawn(upkeep::look_again(store.clone())),
@@ -170,10 +178,11 @@ impl Works {
         } else {
             helpers.push(tokio::spawn(swallow(backstage.notices)));
         }
-        Ok(Self { service, store, identity, engine, dispatch, mqtt, helpers, stop })
+        Ok(Self { service, store, identity, engine, dispatch, mqtt, rules, helpers, stop })
     }
 
-    /// Tries again what may go better now: the model, the broker's certificates and passwords.
+    /// Tries again what may go better now: the model, the broker's certificates and passwords, the policy,
+    /// whoever rests.
     fn reload(&self) {
         // A full channel means that the engine is at work and has nothing to load.
         let asked = self.engine.as_ref().is_some_and(|e| e.commands.try_send(Command::Reload).is_ok());
@@ -181,6 +190,19 @@ impl Works {
         if let Some((_, renew)) = &self.mqtt {
             renew.now();
         }
+        let alert = match self.rules.reread() {
+            Reread::Taken => None,
+            Reread::Unreadable(why) => Some(why),
+            Reread::Looser(why) => {
+                tracing::warn!(
+                    why,
+                    "the policy on disk is looser than the one that holds; it waits for a restart"
+                );
+                None
+            }
+        };
+        self.service.set_egress_alert(alert);
+        self.service.try_remotes_again();
     }
 
     async fn end(self) {

@@ -11,6 +11,8 @@
 mod broker;
 mod daemon;
 mod parts;
+mod remotes;
+mod rules;
 mod signals;
 mod systemd;
 mod upkeep;

@@ -38,6 +38,7 @@ pub(super) fn clients(config: &Config) -> Clients {
         lane_max: Some(client.lane_max),
         queued_max: client.queued_max,
         per_minute: client.requests_per_minute.map(|n| n as u32),
+        data_class: client.data_class.clone(),
     };
     let rules: HashMap<ClientId, ClientRule> =
         config.client.iter().filter_map(|client| Some((client.id()?, rule(client)))).collect();

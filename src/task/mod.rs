@@ -28,3 +28,4 @@ pub use error::TaskError;
 pub use gate::{Decision, Gate, Held, Skipped};
 pub use load::load;
 pub use render::{Rendered, Task};
+pub use schema::Schema;

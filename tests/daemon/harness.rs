@@ -70,6 +70,9 @@ pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
+/// Answers with 200 once the model is there.
+const READY: &str = "/health/ready";
+
 /// Its configuration file, in its directory, when it has one.
 const FILE: &str = "outpost.toml";
 
@@ -122,23 +125,36 @@ impl Daemon {
         daemon
     }
 
+    /// The same without a model; it is there.
+    pub(crate) fn start_without_model(file: &str, settings: &[&str]) -> Self {
+        let mut daemon = Self::spawn_with(file, settings);
+        daemon.until_status("/health/live", 200);
+        daemon
+    }
+
     /// Starts it again, after its end, where it was and with the same settings; it is ready.
     pub(crate) fn restart(&mut self) {
         self.ended();
         let _ = self.keeper.kill();
         let _ = self.keeper.wait();
         (self.child, self.keeper) = launch(self.dir.path(), &self.settings);
-        self.ready();
+        let path =
+            if self.settings.iter().any(|s| s.starts_with("model.package")) { READY } else { "/health/live" };
+        self.until_status(path, 200);
     }
 
     fn ready(&mut self) {
-        until("the daemon is ready", || {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                panic!("the daemon ended with {status}:\n{}", self.log());
+        self.until_status(READY, 200);
+    }
+
+    fn until_status(&mut self, path: &str, status: u16) {
+        until("the daemon answers", || {
+            if let Some(ended) = self.child.try_wait().unwrap() {
+                panic!("the daemon ended with {ended}:\n{}", self.log());
             }
             let mut connection = Connection::new(Stream::Unix(UnixStream::connect(self.socket()).ok()?));
-            connection.send(b"GET /health/ready HTTP/1.1\r\nhost: o\r\n\r\n").ok()?;
-            (connection.answer().status == 200).then_some(())
+            connection.send(format!("GET {path} HTTP/1.1\r\nhost: o\r\n\r\n").as_bytes()).ok()?;
+            (connection.answer().status == status).then_some(())
         });
     }
 

@@ -72,6 +72,13 @@ impl Answer {
         self.good()["choices"][0]["message"]["content"].as_str().unwrap().to_owned()
     }
 
+    /// The documents of a stream that has come as a whole.
+    pub(crate) fn events(&self) -> Vec<Value> {
+        let text = String::from_utf8(self.body.clone()).unwrap();
+        let data = text.lines().filter_map(|line| line.strip_prefix("data: "));
+        data.filter(|data| *data != "[DONE]").map(|data| serde_json::from_str(data).unwrap()).collect()
+    }
+
     /// Status, `error.code` and `error.param`; empty where there is none.
     pub(crate) fn error(&self) -> (u16, String, String) {
         let body: Value = serde_json::from_slice(&self.body).unwrap_or_default();
@@ -227,6 +234,13 @@ impl Connection {
             Some("[DONE]") => Some(Event::Done),
             Some(data) => Some(Event::Data(serde_json::from_str(data).unwrap())),
             None => self.event(),
+        }
+    }
+
+    /// Reads on until these words have come; what has come is kept.
+    pub(crate) fn read_until(&mut self, words: &str) {
+        while !self.buffer.windows(words.len()).any(|part| part == words.as_bytes()) {
+            assert!(self.fill().unwrap(), "the connection ended before `{words}`");
         }
     }
 

@@ -22,11 +22,14 @@ mod broker;
 mod cancel;
 mod chat;
 mod clients;
+mod cloud;
 mod commands;
 mod connections;
 mod fairness;
 mod first_try;
 mod harness;
+#[path = "../support/hf/mod.rs"]
+mod hf;
 mod http;
 mod keyed;
 mod mqtt;

@@ -20,6 +20,7 @@ use std::{
 use broker::Broker;
 use bytes::Bytes;
 use outpost::{
+    cloud::Remotes,
     domain::{ClientId, Clock, Delta, FinishReason, Lane, Outcome, RequestId, SystemClock, Usage, limits},
     engine::{Command, EngineState, EngineStats},
     observe::Metrics,
@@ -103,6 +104,8 @@ async fn serve(broker: &Broker, store: Store, clock: Arc<dyn Clock>) -> Service 
         store,
         clients: Clients::default(),
         tasks: Tasks::default(),
+        remotes: Arc::new(Remotes::none()),
+        policy: watch::channel(Arc::default()).1,
         bounds: Bounds { entries: 4096, per_client: 4096, bytes: limits::QUEUED_BYTES_MAX },
         defaults: Defaults { answer_tokens: 8, temperature: 0.0, deadline: Duration::from_mins(10) },
         metrics: Arc::new(Metrics::default()),
@@ -188,7 +191,8 @@ async fn accept_rate(service: &Service, count: usize, at_once: usize, tag: &str)
         running.spawn(async move {
             let client = ClientId::new("bench").expect("a name");
             let own = Own { id: RequestId::new(&id).map(|id| id.as_str().to_owned()), ..Own::default() };
-            let envelope = Envelope { client, own, lane: Lane::Normal, defaults: service.defaults() };
+            let envelope =
+                Envelope { client, uid: None, own, lane: Lane::Normal, defaults: service.defaults() };
             let request = Request::chat(body(n), envelope).expect("a request");
             let receipt = service.accept(request, Reply::Kept).await.expect("accepted");
             assert!(matches!(receipt, Receipt::Accepted(_)));

@@ -6,6 +6,7 @@ use std::{
 };
 
 use outpost::{
+    cloud::Remotes,
     domain::{Clock, limits},
     engine::{EngineState, EngineStats, LoadStage},
     observe::Metrics,
@@ -179,6 +180,8 @@ impl Day {
             store: store.clone(),
             clients: Clients::default(),
             tasks: Tasks::default(),
+            remotes: Arc::new(Remotes::none()),
+            policy: watch::channel(Arc::default()).1,
             bounds: Bounds { entries: 12, per_client: 6, bytes: limits::QUEUED_BYTES_MAX },
             defaults: Defaults { answer_tokens: 32, temperature: 0.0, deadline: Duration::from_hours(24) },
             metrics: Arc::new(Metrics::default()),

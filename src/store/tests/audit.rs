@@ -80,7 +80,9 @@ fn a_file_of_the_version_before_gets_the_tables() {
     let (mut db, _) = open_db(options(dir.path()));
     accept(&mut db, "a").unwrap();
     // As the first version left it.
-    db.conn.execute_batch("DROP TABLE audit; DROP TABLE audit_base; PRAGMA user_version = 1;").unwrap();
+    db.conn
+        .execute_batch("DROP TABLE egress; DROP TABLE audit; DROP TABLE audit_base; PRAGMA user_version = 1;")
+        .unwrap();
     db.conn.execute("UPDATE meta SET value = 1 WHERE name = 'schema'", []).unwrap();
     db.close().unwrap();
     drop(db);

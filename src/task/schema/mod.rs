@@ -27,7 +27,7 @@ const FAULTS_TOLD: usize = 5;
 
 /// A compiled schema.
 #[derive(Debug)]
-pub(super) struct Schema {
+pub struct Schema {
     /// The first one is the whole; each refers to others by their number.
     rules: Vec<Rules>,
     text: String,
@@ -35,7 +35,7 @@ pub(super) struct Schema {
 
 impl Schema {
     /// Compiles the text of a schema; the error says what is wrong with it.
-    pub(super) fn compile(text: &str) -> Result<Self, String> {
+    pub fn compile(text: &str) -> Result<Self, String> {
         if text.len() > limits::SCHEMA_BYTES_MAX {
             return Err(format!("has {} bytes, at most {} are taken", text.len(), limits::SCHEMA_BYTES_MAX));
         }
@@ -50,7 +50,7 @@ impl Schema {
     }
 
     /// Holds a value against the schema; the error says where it fails and what was expected.
-    pub(super) fn check(&self, value: &Value) -> Result<(), String> {
+    pub fn check(&self, value: &Value) -> Result<(), String> {
         let (mut faults, count) = check::faults(&self.rules, value);
         if count == 0 {
             return Ok(());

@@ -40,6 +40,14 @@ pub enum Peer {
 }
 
 impl Peer {
+    /// The user, where the kernel says who it is.
+    pub fn uid(&self) -> Option<u32> {
+        match self {
+            Self::Unix { uid, .. } => Some(*uid),
+            Self::Tcp(_) => None,
+        }
+    }
+
     /// The unit of fairness, of ids and of rights.
     pub fn client(&self, service: &Service) -> ClientId {
         match self {

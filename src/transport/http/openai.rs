@@ -2,20 +2,21 @@
 
 use axum::{
     Extension, Json,
-    extract::{Path, Request, State},
+    extract::{Path, Query, Request, State},
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
     App, Peer, body,
-    reply::{Failure, device_headers},
+    reply::{Failure, request_headers, shown_place},
     stream,
 };
 use crate::{
-    domain::{Error, ErrorKind, Lane, RequestId, Result, limits},
+    domain::{Error, ErrorKind, Lane, RequestId, Result, Zone, limits},
     engine::Model,
     service::{self, Asked, Envelope, Own, Shown},
 };
@@ -51,7 +52,8 @@ async fn complete(app: App, peer: Peer, request: Request, read: Read) -> Result<
         }
     };
     if streams {
-        return Ok(stream::response(answer, include_usage));
+        let response = stream::response(answer, id.clone(), include_usage).await;
+        return response.map_err(failed);
     }
     Ok(again(answer.shown().await.map_err(failed)?, &id))
 }
@@ -68,6 +70,7 @@ pub(super) async fn take_in(
 ) -> Result<service::Request, Failure> {
     let envelope = Envelope {
         client: peer.client(&app.service),
+        uid: peer.uid(),
         own: Own { id: given_id(request.headers())?, ..Own::default() },
         lane: Lane::Interactive,
         defaults: app.service.defaults(),
@@ -81,9 +84,10 @@ pub(super) async fn take_in(
 pub(super) fn again(shown: Shown, id: &RequestId) -> Response {
     let status = StatusCode::from_u16(shown.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let json = [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
-    let mut response = (status, json, shown.body).into_response();
-    device_headers(response.headers_mut(), id);
-    response
+    let mut headers = HeaderMap::new();
+    request_headers(&mut headers, id);
+    shown_place(&mut headers, &shown.body);
+    (status, json, headers, shown.body).into_response()
 }
 
 /// `Idempotency-Key` is the request's id.
@@ -96,14 +100,52 @@ fn given_id(headers: &HeaderMap) -> Result<Option<String>> {
     Ok(Some(id.to_owned()))
 }
 
-/// `GET /v1/models`
-pub(super) async fn models(State(app): State<App>) -> Json<Value> {
-    let loaded = app.service.model().ok();
-    Json(json!({"object": "list", "data": loaded.iter().map(|m| describe(m)).collect::<Vec<_>>()}))
+/// What to list.
+#[derive(Debug, Deserialize)]
+pub(super) struct ModelsQuery {
+    zone: Option<String>,
+}
+
+/// `GET /v1/models`: what can be asked without more ado; `?zone=cloud`: the cloud's catalogue.
+pub(super) async fn models(
+    State(app): State<App>,
+    Query(query): Query<ModelsQuery>,
+) -> Result<Json<Value>, Failure> {
+    let zone = match query.zone.as_deref() {
+        None => None,
+        Some(name) => Some(Zone::named(name).ok_or_else(|| {
+            Error::invalid("zone", format!("`zone` is `{name}`, expected device, site or cloud"))
+        })?),
+    };
+    let mut data = Vec::new();
+    if matches!(zone, None | Some(Zone::Device)) {
+        data.extend(app.service.model().ok().iter().map(|m| describe(m)));
+    }
+    if matches!(zone, None | Some(Zone::Site)) {
+        data.extend(app.service.site_models());
+    }
+    if zone == Some(Zone::Cloud) {
+        data.extend(app.service.cloud_models().await?);
+    }
+    Ok(Json(json!({"object": "list", "data": data})))
+}
+
+/// `GET /v1/models/{org}/{name}`
+pub(super) async fn cloud_model(
+    State(app): State<App>,
+    Path((org, name)): Path<(String, String)>,
+) -> Result<Json<Value>, Failure> {
+    let name = format!("{org}/{name}");
+    let found = app.service.cloud_models().await?.into_iter().find(|model| model["id"] == name);
+    let unknown = || Error::new(ErrorKind::ModelNotFound, format!("nobody offers {name}"));
+    Ok(Json(found.ok_or_else(unknown)?))
 }
 
 /// `GET /v1/models/{name}`
 pub(super) async fn model(State(app): State<App>, Path(name): Path<String>) -> Result<Json<Value>, Failure> {
+    if let Some(site) = app.service.site_models().into_iter().find(|site| site["id"] == name) {
+        return Ok(Json(site));
+    }
     let model = app.service.model()?;
     if name == model.manifest.name || matches!(name.as_str(), "auto" | "local") {
         return Ok(Json(describe(&model)));

@@ -6,6 +6,8 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
+use serde::Deserialize;
+
 use crate::{
     domain::{Error, ErrorKind, RequestId},
     service::reply::error_body_with_status,
@@ -76,8 +78,34 @@ pub(super) fn request_headers(headers: &mut HeaderMap, id: &RequestId) {
     }
 }
 
-/// Headers of an answer that was computed on this device.
-pub(super) fn device_headers(headers: &mut HeaderMap, id: &RequestId) {
-    request_headers(headers, id);
-    headers.insert("x-outpost-zone", HeaderValue::from_static("device"));
+/// Headers that say where an answer comes from.
+pub(super) fn place_headers(headers: &mut HeaderMap, zone: &str, provider: &str) {
+    for (name, value) in [("x-outpost-zone", zone), ("x-outpost-provider", provider)] {
+        if let Ok(value) = HeaderValue::from_str(value)
+            && !value.is_empty()
+        {
+            headers.insert(name, value);
+        }
+    }
+}
+
+/// The same for a whole answer, which also says what it cost.
+pub(super) fn shown_place(headers: &mut HeaderMap, body: &[u8]) {
+    #[derive(Deserialize)]
+    struct Body {
+        outpost: Place,
+    }
+    #[derive(Deserialize)]
+    struct Place {
+        zone: String,
+        #[serde(default)]
+        provider: String,
+        cost_usd: Option<f64>,
+    }
+    // An error has no place.
+    let Ok(Body { outpost: place }) = serde_json::from_slice(body) else { return };
+    place_headers(headers, &place.zone, &place.provider);
+    if let Some(Ok(cost)) = place.cost_usd.map(|usd| HeaderValue::from_str(&format!("{usd:.6}"))) {
+        headers.insert("x-outpost-cost-usd", cost);
+    }
 }

@@ -65,7 +65,8 @@ impl Reader<'_> {
         let mut own = Own::from_pairs(pairs)?;
         // The id is the topic's; said elsewhere as well it must be the same.
         own = own.merge(&Own { id: Some(key.id.as_str().into()), ..Own::default() })?;
-        let envelope = Envelope { client: key.client.clone(), own, lane: self.lane, defaults: self.defaults };
+        let envelope =
+            Envelope { client: key.client.clone(), uid: None, own, lane: self.lane, defaults: self.defaults };
         // A copy: the bytes may be part of a larger packet buffer, and the request is kept for long.
         let mut request = Request::chat(Bytes::copy_from_slice(&message.payload), envelope)?;
         if let Some(seconds) = p.expiry_s {
@@ -189,8 +190,11 @@ pub(super) fn news(topics: &Topics, key: &RequestKey, properties: &[u8], news: &
                 json!({"event": "queued", "position": position, "eta_ms": eta}),
             )
         }
-        News::Running => {
-            (topics.event(key), Qos::AtLeastOnce, json!({"event": "running", "place": "device"}))
+        News::Running { place } => {
+            (topics.event(key), Qos::AtLeastOnce, json!({"event": "running", "place": place}))
+        }
+        News::Deferred { why } => {
+            (topics.event(key), Qos::AtLeastOnce, json!({"event": "deferred", "why": why}))
         }
         News::Delta { seq, text, tokens } => {
             (topics.delta(key), Qos::AtMostOnce, json!({"seq": seq, "text": text, "tokens": tokens}))

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Kinds of alerts that there can be; each has its topic, retained until the matter is over.
-const ALERTS: [&str; 4] = ["clock", "disk", "model", "mqtt"];
+const ALERTS: [&str; 5] = ["clock", "disk", "egress", "model", "mqtt"];
 
 /// Reports, and what was reported last.
 pub(super) struct Reports {
@@ -147,6 +147,9 @@ impl Reports {
         if !self.identity.clock.stamp().synced {
             alerts
                 .insert("clock", "the wall clock is not synchronised; deadlines do not depend on it".into());
+        }
+        if let Some(reason) = self.service.egress_alert() {
+            alerts.insert("egress", reason);
         }
         if let Some(reason) = &self.trouble {
             alerts.insert("mqtt", reason.clone());

@@ -1,0 +1,413 @@
+//! One request, answered elsewhere: provider after provider, each call on record before it is made and
+//! settled after it.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::mpsc;
+
+use super::{
+    Progress, Service,
+    away::Route,
+    egress::{self, Stop, account, body_of, need, price},
+    heard::Heard,
+    live::Live,
+    notice::News,
+    relay::Relay,
+    reply::Frame,
+    run::{too_late, wants_news},
+    shared::lock,
+};
+use crate::{
+    cloud::{
+        Class, Cure, Failed, Fault, NoWay, Nobody, Outgoing, Reservation, Served, Target, Timers, Way, draft,
+    },
+    domain::{Delta, Error, ErrorKind, MicroUsd, Outcome, Result, Usage, Zone, limits},
+    engine::Cancel,
+    policy::{Draft, Permit, Restore},
+    store::{AuditEntry, AuditEvent, Digest, NewEgress, Settlement, UsageEntry},
+};
+
+/// A call that is on record.
+struct Call {
+    way: Way,
+    /// What the audit says of it; `settles` is its own row.
+    entry: AuditEntry,
+    reservation: Option<Reservation>,
+    session: String,
+    prompt_tokens: u64,
+}
+
+/// How a call ended, for the books.
+struct Bill {
+    reason: String,
+    usage: Usage,
+    cost: MicroUsd,
+    bytes_in: u64,
+    answered: bool,
+}
+
+/// What came of one provider.
+enum Tried {
+    /// The request has its final, or nobody wants one any more.
+    Over,
+    /// Another may do better.
+    Next(Fault),
+    /// Nobody would.
+    Stop(Error),
+}
+
+impl Service {
+    /// Asks provider after provider, until one has answered, the request is over, or it has to wait.
+    pub(super) async fn call_away(&self, live: Arc<Live>, target: Target) {
+        let mut caller = lock(&live.deltas).take();
+        let mut tried: Vec<String> = Vec::new();
+        let mut last = None;
+        let attempts = self.shared.remotes.options().attempts;
+        // Each may be preceded by a reading of the catalogue.
+        for _ in 0..2 * attempts {
+            if tried.len() >= attempts {
+                break;
+            }
+            let way = match self.ways(&live, &target) {
+                Ok(ways) => ways.into_iter().find(|way| !tried.iter().any(|name| name == way.provider())),
+                Err(Stop::Denied(denial)) => {
+                    self.note_denial(&live, &denial).await;
+                    return self.end_away(&live, caller, egress::denied(&denial));
+                }
+                Err(Stop::NoWay(no_way)) => return self.put_off(&live, caller, Some(no_way)),
+                Err(Stop::Stale) => {
+                    // A provider said that it no longer is as the catalogue has it.
+                    self.shared.remotes.refresh(self.shared.clock.boot()).await;
+                    continue;
+                }
+            };
+            let Some(way) = way else { break };
+            let Some(room) = self.shared.remotes.room(&way) else { break };
+            tried.push(way.provider().to_owned());
+            let outcome = self.try_way(&live, way, &mut caller).await;
+            drop(room);
+            match outcome {
+                Tried::Over => return,
+                Tried::Stop(error) => return self.end_away(&live, caller, error),
+                Tried::Next(fault) => last = Some(fault),
+            }
+        }
+        let no_way = last.map(|fault| NoWay {
+            why: format!("{} asked; the last said {}: {}", tried.len(), fault.class.name(), fault.words),
+            until: None,
+            kind: match fault.class {
+                Class::ModelUnavailable => Nobody::UnknownModel,
+                Class::ContextTooLong => Nobody::TooLong,
+                _ => Nobody::Yet,
+            },
+        });
+        self.put_off(&live, caller, no_way);
+    }
+
+    async fn try_way(&self, live: &Arc<Live>, way: Way, caller: &mut Option<mpsc::Sender<Delta>>) -> Tried {
+        let (call, permit, restore) = match self.begin_call(live, way).await {
+            Ok(begun) => begun,
+            Err(tried) => return tried,
+        };
+        let s = &self.shared;
+        if live.is_durable() && live.claim_begin() {
+            s.store.note_begin(live.key().clone());
+        }
+        live.advance(Progress::Running);
+        self.tell(live, News::Running { place: place(&call.way) });
+        let frame = Frame {
+            id: live.key().id.clone(),
+            created: s.clock.wall(),
+            model: call.way.model.clone(),
+            fingerprint: String::new(),
+            kind: live.request.kind,
+            zone: call.way.zone,
+            provider: call.way.provider().to_owned(),
+        };
+        let hold = live.request.needs.format.is_some();
+        let (sender, pieces) = mpsc::channel(limits::DELTAS_IN_FLIGHT_MAX);
+        let (restored, mut whole) = mpsc::channel(limits::DELTAS_IN_FLIGHT_MAX);
+        let mut relay = Relay::new(restore, hold);
+        let mut heard = Heard::default();
+        let Some(carrier) = s.remotes.carrier(&call.way) else { return Tried::Over };
+        let timers = self.timers(live);
+        let end = {
+            let sending = carrier.send(permit, &call.session, timers, s.clock.boot(), sender);
+            let relaying = relay.run(pieces, restored, || drop(live.frame.send_replace(Some(frame.clone()))));
+            let hearing = heard.hear(self, live, &mut whole, caller.clone());
+            let all = async { tokio::join!(sending, relaying, hearing).0 };
+            tokio::select! {
+                biased;
+                end = all => Ok(end),
+                () = live.stopped() => Err(live.cancel.error().unwrap_or_else(too_late)),
+                () = self.until(live.deadline) => Err(too_late()),
+            }
+        };
+        let given = !heard.is_empty() && (caller.is_some() || wants_news(live));
+        let held = relay.held();
+        match end {
+            Ok(Ok(served)) => self.served(live, call, served, frame, (heard, held)).await,
+            Ok(Err(failed)) => self.failed(live, call, failed, given).await,
+            Err(error) => {
+                live.stop(Cancel::Caller);
+                let answer_tokens = heard.tokens() + held.tokens;
+                let bill = call.broken_off(error.kind.name(), answer_tokens);
+                self.settle_call(call, bill).await;
+                self.dismiss(live, error);
+                Tried::Over
+            }
+        }
+    }
+
+    /// From a provider to a permit, its money and its row of the audit.
+    async fn begin_call(&self, live: &Arc<Live>, way: Way) -> Result<(Call, Permit, Restore), Tried> {
+        let s = &self.shared;
+        let body = body_of(live);
+        let need = need(live, &body);
+        let outgoing = Outgoing {
+            model: &way.named,
+            provider: way.provider(),
+            max_tokens: live.request.options.tokens_max,
+        };
+        let total = self.timers(live).total;
+        let draft = Draft {
+            client: live.key().client.clone(),
+            id: live.key().id.clone(),
+            zone: way.zone,
+            provider: way.provider().to_owned(),
+            body: draft(&body, outgoing),
+            worst_cost: Some(way.worst),
+            expires: s.clock.boot().after(total),
+        };
+        let policy = self.policy();
+        let (permit, restore) = policy
+            .permit(&self.subject(live, &policy), draft)
+            .map_err(|denial| Tried::Next(Fault::new(Class::Unsupported, denial.reason)))?;
+        let reservation = match way.zone {
+            Zone::Cloud => {
+                let account = account(live, way.provider());
+                let reserved = lock(&s.remotes.budget).reserve(account, way.worst, self.today());
+                Some(reserved.map_err(|over| {
+                    // Others were quicker to spend what was left.
+                    Tried::Stop(Error::new(ErrorKind::BudgetExhausted, over.to_string()))
+                })?)
+            }
+            _ => None,
+        };
+        let entry = AuditEntry {
+            event: AuditEvent::Sent,
+            provider: way.provider().to_owned(),
+            model: way.model.clone(),
+            rule: permit.rule().to_owned(),
+            reason: redacted(&permit),
+            sent: Some(Digest(permit.digest())),
+            bytes_out: permit.bytes().len() as u64,
+            cost: Some(way.worst),
+            ..self.entry(live, way.zone)
+        };
+        let session = uuid::Uuid::now_v7().to_string();
+        let new = NewEgress { entry: entry.clone(), session: session.clone(), reserved: way.worst };
+        match s.store.send(new).await {
+            Ok(head) => {
+                let entry = AuditEntry { settles: Some(head.seq), ..entry };
+                Ok((
+                    Call { way, entry, reservation, session, prompt_tokens: need.prompt_tokens },
+                    permit,
+                    restore,
+                ))
+            }
+            Err(error) => {
+                // What cannot be put on record does not leave.
+                if let Some(reservation) = reservation {
+                    lock(&s.remotes.budget).settle(reservation, MicroUsd::ZERO);
+                }
+                Err(Tried::Stop(error))
+            }
+        }
+    }
+
+    async fn served(
+        &self,
+        live: &Arc<Live>,
+        call: Call,
+        served: Served,
+        frame: Frame,
+        (heard, held): (Heard, Delta),
+    ) -> Tried {
+        let rest = held;
+        let counted =
+            Usage { prompt_tokens: call.prompt_tokens as usize, completion_tokens: served.answer_tokens };
+        let usage = served.end.usage.unwrap_or(counted);
+        let by_price = price(&call.way, usage.prompt_tokens as u64, usage.completion_tokens as u64);
+        let cost = served.end.cost_usd.map_or(by_price, MicroUsd::of_usd);
+        let missed = Self::check_format(live, &rest.text).err();
+        let estimated = if served.end.usage.is_none() { " (its tokens are an estimate)" } else { "" };
+        let reason = match &missed {
+            None => format!("answered{estimated}"),
+            Some(why) => format!("{}: {why}{estimated}", Class::SchemaMissed.name()),
+        };
+        let bill = Bill { reason, usage, cost, bytes_in: served.bytes_in, answered: missed.is_none() };
+        let way = call.way.clone();
+        self.settle_call(call, bill).await;
+        if let Some(why) = missed {
+            let fault = Fault::new(Class::SchemaMissed, why);
+            self.shared.remotes.failed(&way, &live.key().client, &fault, self.shared.clock.boot());
+            return Tried::Next(fault);
+        }
+        let tokens = usage.completion_tokens as u64;
+        self.shared.remotes.succeeded(&way, &live.key().client, served.first_token, tokens, served.rest);
+        let outcome = Outcome {
+            rest,
+            finish: served.end.finish,
+            usage,
+            time_to_first_token: served.first_token,
+            decode_time: served.rest,
+            cost,
+        };
+        lock(&live.away).under_way = false;
+        self.conclude(live, frame, outcome, heard);
+        Tried::Over
+    }
+
+    async fn failed(&self, live: &Arc<Live>, call: Call, failed: Failed, given: bool) -> Tried {
+        let Failed { fault, billed, answer_tokens, bytes_in } = failed;
+        let way = call.way.clone();
+        tracing::warn!(
+            id = %live.key().id, provider = way.provider(), model = way.model,
+            fault = fault.class.name(), why = fault.words, "a provider failed"
+        );
+        let mut bill = call.broken_off(&format!("{}: {}", fault.class.name(), fault.words), answer_tokens);
+        bill.bytes_in = bytes_in;
+        if !billed {
+            (bill.cost, bill.usage) = (MicroUsd::ZERO, Usage::default());
+        }
+        self.settle_call(call, bill).await;
+        self.shared.remotes.failed(&way, &live.key().client, &fault, self.shared.clock.boot());
+        if fault.class == Class::WrongProvider {
+            self.alert_egress(&format!("{}: {}", way.model, fault.words));
+        }
+        if given {
+            let why = format!("{} failed in the middle of the answer: {}", way.provider(), fault.words);
+            return Tried::Stop(Error::new(ErrorKind::ProviderError, why));
+        }
+        match fault.class.cure() {
+            Cure::Final => {
+                let why = format!("{} does not take it: {}", way.provider(), fault.words);
+                let kind = if fault.words.starts_with("413") {
+                    ErrorKind::TooLarge
+                } else {
+                    ErrorKind::InvalidRequest
+                };
+                Tried::Stop(Error::new(kind, why))
+            }
+            Cure::Another | Cure::Account | Cure::Wait => Tried::Next(fault),
+        }
+    }
+
+    /// Books what a call cost, in the ledger, the audit and the budget.
+    async fn settle_call(&self, call: Call, bill: Bill) {
+        let Call { way, entry, reservation, .. } = call;
+        if let Some(reservation) = reservation {
+            lock(&self.shared.remotes.budget).settle(reservation, bill.cost);
+        }
+        let usage = UsageEntry {
+            zone: way.zone.name().into(),
+            provider: way.provider().into(),
+            model: way.model.clone(),
+            prompt_tokens: bill.usage.prompt_tokens as u64,
+            completion_tokens: bill.usage.completion_tokens as u64,
+            bytes_out: entry.bytes_out,
+            cost_micro_usd: bill.cost.0,
+        };
+        let entry = AuditEntry {
+            at: self.shared.clock.stamp(),
+            event: AuditEvent::Settled,
+            reason: bill.reason,
+            bytes_in: bill.bytes_in,
+            cost: Some(bill.cost),
+            ..entry
+        };
+        let settlement = Settlement { entry, usage, requests: u64::from(bill.answered) };
+        if let Err(error) = self.shared.store.settle(settlement).await {
+            tracing::error!(%error, "what a call cost is not in the ledger; the next start books the most that it can have cost");
+        }
+    }
+
+    /// Ends a request that was on its way elsewhere with an error, or gives it back to the device where
+    /// that may still answer it.
+    fn end_away(&self, live: &Arc<Live>, caller: Option<mpsc::Sender<Delta>>, error: Error) {
+        let route = lock(&live.away).route.clone();
+        let kept = error.kind == ErrorKind::PolicyDenied || error.kind == ErrorKind::BudgetExhausted;
+        if route == Route::Overflow && (kept || live.frame.borrow().is_none()) {
+            return self.put_off(live, caller, None);
+        }
+        lock(&live.away).under_way = false;
+        self.dismiss(live, error);
+    }
+
+    /// Puts a request back among those that wait: for the device, or for somebody elsewhere.
+    fn put_off(&self, live: &Arc<Live>, caller: Option<mpsc::Sender<Delta>>, no_way: Option<NoWay>) {
+        let s = &self.shared;
+        let now = s.clock.boot();
+        *lock(&live.deltas) = caller;
+        live.frame.send_replace(None);
+        let until = no_way.as_ref().and_then(|no_way| no_way.until);
+        let again = until.unwrap_or_else(|| now.after(limits::AWAY_RETRY));
+        let route = {
+            let mut away = lock(&live.away);
+            away.under_way = false;
+            away.next = Some(again.max(now.after(limits::AWAY_RETRY_MIN)));
+            away.route.clone()
+        };
+        if let (Route::Away(_), Some(no_way)) = (&route, &no_way) {
+            // Who waits at the other end of a socket is told; who set a deadline wants it by then.
+            if no_way.ends(live.deadline.is_some()) {
+                let wait = until.map(|until| until.since(now));
+                return self.dismiss(live, egress::nobody(no_way, wait));
+            }
+        }
+        if let Some(no_way) = &no_way {
+            self.tell_deferred(live, &no_way.why);
+        }
+        self.requeue(live);
+    }
+
+    /// Tells why a request is put off, once for each reason.
+    pub(super) fn tell_deferred(&self, live: &Arc<Live>, why: &str) {
+        let told = lock(&live.away).told.replace(why.to_owned());
+        if told.as_deref() != Some(why) {
+            tracing::info!(id = %live.key().id, why, "deferred");
+            self.tell(live, News::Deferred { why: why.to_owned() });
+        }
+    }
+
+    fn timers(&self, live: &Live) -> Timers {
+        let timers = self.shared.remotes.options().timers;
+        let left = live.deadline.map(|d| d.remaining(self.shared.clock.boot()).unwrap_or(Duration::ZERO));
+        Timers { total: left.map_or(timers.total, |left| left.min(timers.total)), ..timers }
+    }
+}
+
+impl Call {
+    /// The books of a call that did not come to its end: what was written is likely to be on the bill.
+    fn broken_off(&self, reason: &str, answer_tokens: usize) -> Bill {
+        Bill {
+            reason: format!("{reason} (its cost is an estimate)"),
+            usage: Usage { prompt_tokens: self.prompt_tokens as usize, completion_tokens: answer_tokens },
+            cost: price(&self.way, self.prompt_tokens, answer_tokens as u64),
+            bytes_in: 0,
+            answered: false,
+        }
+    }
+}
+
+fn place(way: &Way) -> String {
+    format!("{}:{}", way.zone.name(), way.provider())
+}
+
+fn redacted(permit: &Permit) -> String {
+    match permit.redacted() {
+        [] => String::new(),
+        names => format!("replaced: {}", names.join(", ")),
+    }
+}

@@ -1,0 +1,218 @@
+//! Who of those that wait is answered elsewhere, and when.
+//!
+//! What the device could answer stays in its queue until somebody elsewhere is found for it: if the
+//! device is free first, it takes it.
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::{
+    StreamExt,
+    future::{BoxFuture, FutureExt},
+    stream::FuturesUnordered,
+};
+
+use super::{
+    Progress, Service,
+    away::Route,
+    egress::{self, Stop},
+    live::Live,
+    shared::lock,
+};
+use crate::{
+    cloud::{Nobody, Target},
+    domain::{BootTime, MicroUsd, Zone, limits},
+    scheduler::{Outlook, Work},
+    store::{AuditEntry, AuditEvent, Egress, Settlement, UsageEntry, UsageQuery, UtcDay},
+};
+
+impl Service {
+    /// Sends what the device cannot answer in time to whoever may. Does not end.
+    pub async fn overflow(self) {
+        let s = &self.shared;
+        let mut calls: FuturesUnordered<BoxFuture<'_, ()>> = FuturesUnordered::new();
+        loop {
+            let stirred = s.overflow_stirred.notified();
+            tokio::pin!(stirred);
+            stirred.as_mut().enable();
+            let next = self.look_for_overflow(&mut calls).await;
+            tokio::select! {
+                biased;
+                () = stirred => {}
+                Some(()) = calls.next() => {}
+                () = sleep_until(next.map(|at| at.since(s.clock.boot()))) => {}
+            }
+        }
+    }
+
+    /// Begins every call that may begin; when the next look is worth its while.
+    async fn look_for_overflow<'s>(
+        &'s self,
+        calls: &mut FuturesUnordered<BoxFuture<'s, ()>>,
+    ) -> Option<BootTime> {
+        let s = &self.shared;
+        let now = s.clock.boot();
+        let mut next: Option<BootTime> = None;
+        let mut sooner = |at: BootTime| next = Some(next.map_or(at, |known| known.min(at)));
+        for live in s.lives.all() {
+            if calls.len() >= limits::REMOTE_CALLS_MAX {
+                break;
+            }
+            let Some(target) = self.wants_away(&live, now, &mut sooner) else { continue };
+            match self.ways(&live, &target) {
+                Ok(_) => {
+                    if self.take_for_call(&live) {
+                        let service = self.clone();
+                        calls.push(async move { service.call_away(live, target).await }.boxed());
+                    }
+                }
+                Err(Stop::Stale) => {
+                    // Until it is there nobody else asks for it.
+                    let remotes = Arc::clone(&s.remotes);
+                    calls.push(async move { remotes.refresh(now).await }.boxed());
+                    sooner(now.after(limits::AWAY_RETRY_MIN));
+                    return next;
+                }
+                Err(Stop::Denied(denial)) => {
+                    self.note_denial(&live, &denial).await;
+                    if matches!(lock(&live.away).route, Route::Away(_)) && self.take_from_queue(&live) {
+                        self.dismiss(&live, egress::denied(&denial));
+                    }
+                }
+                Err(Stop::NoWay(no_way)) => {
+                    if no_way.kind != Nobody::Busy {
+                        // What is under way ends with a call, and then everybody is looked at again.
+                        let again = no_way.until.unwrap_or_else(|| now.after(limits::AWAY_RETRY));
+                        let again = again.max(now.after(limits::AWAY_RETRY_MIN));
+                        lock(&live.away).next = Some(again);
+                        sooner(again);
+                    }
+                    let away = matches!(lock(&live.away).route, Route::Away(_));
+                    if away && no_way.ends(live.deadline.is_some()) && self.take_from_queue(&live) {
+                        let wait = no_way.until.map(|until| until.since(now));
+                        self.dismiss(&live, egress::nobody(&no_way, wait));
+                    } else {
+                        self.tell_deferred(&live, &no_way.why);
+                    }
+                }
+            }
+        }
+        next
+    }
+
+    /// Whom to ask for a request that waits; `None` when it is to go on waiting here.
+    fn wants_away(&self, live: &Live, now: BootTime, sooner: &mut impl FnMut(BootTime)) -> Option<Target> {
+        if !matches!(*live.progress.borrow(), Progress::Queued) {
+            return None;
+        }
+        let target = {
+            let away = lock(&live.away);
+            if away.under_way || away.kept {
+                return None;
+            }
+            if let Some(next) = away.next.filter(|next| *next > now) {
+                sooner(next);
+                return None;
+            }
+            away.target()?
+        };
+        if target != Target::Any || lock(&live.away).waits() {
+            return Some(target);
+        }
+        let outlook = self.outlook_of(live, now);
+        if let Some(why) = outlook.overflow() {
+            tracing::debug!(id = %live.key().id, why = why.words(), "a candidate for overflow");
+            return Some(target);
+        }
+        // The estimate changes with the queue, which says so, and with time, which does not.
+        if outlook.left.is_some() {
+            sooner(now.after(limits::OVERFLOW_LOOK));
+        }
+        None
+    }
+
+    fn outlook_of(&self, live: &Live, now: BootTime) -> Outlook {
+        let s = &self.shared;
+        let ticket = *lock(&live.ticket);
+        let ahead = ticket.map_or(Work::default(), |ticket| s.queue().ahead_of(ticket).1);
+        Outlook {
+            speed: s.speed(),
+            ahead,
+            own: self.work(live),
+            left: live.deadline.map(|d| d.remaining(now).unwrap_or(Duration::ZERO)),
+            hot: false,
+            prefers_away: self.preference(live) > Zone::Device,
+        }
+    }
+
+    /// Takes a request out of where it waits; false when somebody was quicker.
+    fn take_for_call(&self, live: &Live) -> bool {
+        // Before it is taken: whoever looks in between must not take it for one that waits.
+        lock(&live.away).under_way = true;
+        let taken = self.take_from_queue(live);
+        if !taken {
+            lock(&live.away).under_way = false;
+        }
+        taken
+    }
+
+    /// Takes up the books where the last run of the daemon left them: what was spent this month, and calls
+    /// of which nobody knows how they ended, at the most that they can have cost.
+    pub(super) async fn take_up_books(&self) -> crate::domain::Result<()> {
+        let s = &self.shared;
+        for open in s.store.open_egress().await? {
+            tracing::warn!(
+                provider = open.provider, cost = %open.reserved,
+                "the daemon ended in the middle of a call; the most that it can have cost is booked"
+            );
+            s.store.settle(self.lost(open)).await?;
+        }
+        let month = UtcDay(self.today().month);
+        for query in [(Some(month), None), (Some(UtcDay(0)), Some(UtcDay(0)))] {
+            let query = UsageQuery { from: query.0, to: query.1, client: None };
+            for row in s.store.usage(query).await? {
+                if row.sums.zone == Zone::Cloud.name() && (row.day != UtcDay(0) || month.0 != 0) {
+                    let account = crate::cloud::Account { client: row.client, provider: row.sums.provider };
+                    let cost = MicroUsd(row.sums.cost_micro_usd);
+                    lock(&s.remotes.budget).spent_before(row.day.0, account, cost);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn lost(&self, open: Egress) -> Settlement {
+        let zone = Zone::named(&open.zone).unwrap_or(Zone::Cloud);
+        let entry = AuditEntry {
+            at: self.shared.clock.stamp(),
+            event: AuditEvent::Settled,
+            key: open.key,
+            zone,
+            provider: open.provider.clone(),
+            model: open.model.clone(),
+            rule: String::new(),
+            reason: "the daemon ended before it knew how; the most that it can have cost".into(),
+            sent: None,
+            bytes_out: open.bytes_out,
+            bytes_in: 0,
+            cost: Some(open.reserved),
+            settles: Some(open.seq),
+        };
+        let usage = UsageEntry {
+            zone: open.zone,
+            provider: open.provider,
+            model: open.model,
+            prompt_tokens: 0,
+            completion_tokens: 0,
+            bytes_out: open.bytes_out,
+            cost_micro_usd: open.reserved.0,
+        };
+        Settlement { entry, usage, requests: 0 }
+    }
+}
+
+async fn sleep_until(wait: Option<Duration>) {
+    match wait {
+        Some(wait) => tokio::time::sleep(wait.max(Duration::from_millis(1))).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,146 @@
+//! What fails elsewhere, row by row, and what comes of it.
+
+use serde_json::json;
+
+use super::{OPEN, Plant, chat};
+use crate::{
+    harness::{until, with},
+    hf::{faults, script},
+};
+
+/// What a row of the table leads to.
+enum Then {
+    /// Another provider answers.
+    Another,
+    /// The caller hears this, and nobody else is asked.
+    Error(&'static str, u16),
+    /// The same, and the whole account rests.
+    Account,
+}
+
+fn consequence(name: &str) -> Then {
+    match name {
+        "400 of the caller" | "422" => Then::Error("invalid_request", 400),
+        "413" => Then::Error("too_large", 413),
+        name if name.starts_with("401") || name.starts_with("402") => Then::Account,
+        "403 scope" | "403 spending limit" => Then::Account,
+        _ => Then::Another,
+    }
+}
+
+#[test]
+fn every_row_of_the_error_table_has_its_consequence() {
+    let plant =
+        Plant::without_model(OPEN, "[cloud]\nfirst_byte_timeout_s = 1\ngap_timeout_s = 1\nattempts = 2\n");
+    for row in faults::ROWS {
+        // Whoever rests after the row before is tried again.
+        plant.daemon.signal(rustix::process::Signal::HUP);
+        until("nobody rests", || (plant.daemon.status()["zones"]["cloud"] == "ok").then_some(()));
+        plant.router.behave();
+        plant.router.forget();
+        plant.router.play(None, 1, row.script);
+        let answer = plant.ask("org/small", "hi");
+        let body = answer.json();
+        let asked: Vec<_> = plant.router.prompts().into_iter().map(|seen| seen.provider).collect();
+        println!(
+            "{:<40} {:>4} {}",
+            row.name,
+            answer.status,
+            body["error"]["message"].as_str().unwrap_or("answered by another")
+        );
+        match consequence(row.name) {
+            Then::Another => {
+                assert_eq!(answer.status, 200, "{}: {body}", row.name);
+                assert_eq!(asked.len(), 2, "{}: {asked:?}", row.name);
+                assert_ne!(asked[0], asked[1], "{}", row.name);
+            }
+            Then::Error(kind, status) => {
+                assert_eq!(
+                    (body["error"]["code"].as_str(), answer.status),
+                    (Some(kind), status),
+                    "{}: {body}",
+                    row.name
+                );
+                assert_eq!(asked.len(), 1, "{}: {asked:?}", row.name);
+            }
+            Then::Account => {
+                assert_eq!(body["error"]["code"], "provider_error", "{}: {body}", row.name);
+                assert_eq!(asked.len(), 1, "{}: {asked:?}", row.name);
+                let status = plant.daemon.status();
+                assert_eq!(status["zones"]["cloud"], "breaker open", "{}", row.name);
+                plant.router.forget();
+                assert_eq!(plant.ask("org/small", "again").status, 502, "{}", row.name);
+                assert!(plant.router.prompts().is_empty(), "{}: nobody is asked while it rests", row.name);
+            }
+        }
+    }
+    // Each call is settled, whatever came of it.
+    let audit = plant.audit();
+    let count = |event: &str| audit.iter().filter(|row| row["event"] == event).count();
+    assert_eq!(count("sent"), count("settled"));
+    assert!(count("sent") > faults::ROWS.len());
+}
+
+#[test]
+fn nobody_else_is_asked_once_the_caller_has_heard_a_word() {
+    let plant = Plant::without_model(OPEN, "");
+    for row in
+        faults::ROWS.iter().filter(|row| row.name == "closed in the middle" || row.name.ends_with("as text"))
+    {
+        plant.router.forget();
+        plant.router.play(None, 1, row.script);
+        let answer = plant.daemon.chat(&with(chat("org/small", "hi"), json!({"stream": true})));
+        let events = answer.events();
+        let text: String =
+            events.iter().filter_map(|e| e["choices"][0]["delta"]["content"].as_str()).collect();
+        assert_eq!(text, "par", "{}", row.name);
+        assert_eq!(events.last().unwrap()["error"]["code"], "provider_error", "{}: {events:?}", row.name);
+        assert_eq!(plant.router.prompts().len(), 1, "{}", row.name);
+        plant.daemon.signal(rustix::process::Signal::HUP);
+    }
+}
+
+#[test]
+fn somebody_else_than_was_asked_raises_an_alert_and_is_not_asked_again() {
+    let plant = Plant::without_model(OPEN, "");
+    let row = faults::ROWS.iter().find(|row| row.name == "somebody else answers").unwrap();
+    plant.router.play(Some("novita"), 1, row.script);
+    assert_eq!(
+        plant.ask("org/small", "hi").json()["outpost"]["provider"],
+        "deepinfra",
+        "another one answers"
+    );
+    let status = plant.daemon.status();
+    assert!(status["egress"].as_str().unwrap().contains("novita was asked and groq answered"), "{status}");
+    plant.router.forget();
+    let error = plant.ask("org/small:novita", "hi").json();
+    assert!(error["error"]["message"].as_str().unwrap().contains("wrong_provider"), "{error}");
+    assert!(plant.router.prompts().is_empty(), "it is suspended");
+}
+
+#[test]
+fn a_caller_that_leaves_ends_the_call_and_what_was_written_is_booked() {
+    let plant = Plant::without_model(OPEN, "");
+    plant.router.play(None, 1, |seen| {
+        vec![
+            script::stream_head(&seen.provider),
+            script::text("a long beginning of an answer"),
+            script::Step::Silence,
+        ]
+    });
+    let mut connection = plant.daemon.connect();
+    let body = with(chat("org/small:scaleway", "hi"), json!({"stream": true})).to_string();
+    let head = format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: o\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    connection.send(head.as_bytes()).unwrap();
+    connection.read_until("beginning");
+    drop(connection);
+    plant.router.wait_for_gone(1);
+    let settled =
+        until("the call is settled", || plant.audit().into_iter().find(|row| row["event"] == "settled"));
+    assert!(settled["reason"].as_str().unwrap().contains("estimate"), "{settled}");
+    assert!(settled["cost_micro_usd"].as_u64().unwrap() > 0, "{settled}");
+    assert_eq!(plant.ledger()[0]["requests"], 0, "nobody was answered");
+}
