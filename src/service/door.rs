@@ -62,6 +62,7 @@ impl Service {
             }
             self.writable()?;
         }
+        self.refuse_when_overheated()?;
         self.authorise(&mut request)?;
         let keeping = if request.keyed { Keeping::Keyed } else { Keeping::Passing };
         let prepared = prepare(&request, &request.input, &self.model()?, &*self.shared.clock)?;
@@ -112,6 +113,7 @@ impl Service {
     }
 
     async fn accept_new(&self, mut request: Request, reply: Reply) -> Result<Receipt> {
+        self.refuse_when_overheated()?;
         self.authorise(&mut request)?;
         self.may_come_true()?;
         let prepared = match self.model() {

@@ -22,6 +22,7 @@ use bytes::Bytes;
 use outpost::{
     domain::{ClientId, Clock, Delta, FinishReason, Lane, Outcome, RequestId, SystemClock, Usage, limits},
     engine::{Command, EngineState, EngineStats},
+    host::BoardState,
     observe::Metrics,
     scheduler::Bounds,
     service::{
@@ -99,6 +100,7 @@ async fn serve(broker: &Broker, store: Store, clock: Arc<dyn Clock>) -> Service 
     let (service, backstage) = Service::new(Parts {
         engine,
         stats: Arc::clone(&stats),
+        board: watch::channel(BoardState::unknown(clock.boot())).1,
         store,
         clients: Clients::default(),
         tasks: Tasks::default(),
