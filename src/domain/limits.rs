@@ -333,6 +333,9 @@ pub const BOARD_CELSIUS: std::ops::RangeInclusive<f64> = -40.0..=150.0;
 pub const BOARD_TRIP_CELSIUS_MIN: f64 = 30.0;
 /// So far below the temperature of a level, °C, the level is over.
 pub const BOARD_MARGIN_CELSIUS: f64 = 5.0;
+/// So far below, percentage points, one of memory or battery is over. One of waiting for memory is over
+/// at half its share.
+pub const BOARD_MARGIN_PERCENT: f64 = 2.0;
 /// Share of its way that a cooling device has gone: warm from its first step, hot from there on.
 pub const BOARD_COOLING_HOT: f64 = 1.0 / 3.0;
 /// Share of time, %, in which some task waited for memory (PSI, 10 s): warm from there on.

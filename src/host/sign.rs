@@ -147,8 +147,8 @@ pub(super) fn signs(reading: &Reading) -> Vec<Sign<'_>> {
     memory_signs(reading, &mut signs);
     if let (Some(Feed::Battery), Some(left)) = (reading.power.feed, reading.power.battery) {
         let [warm, hot] = limits::BOARD_BATTERY_PERCENT.map(|left| 100.0 - left);
-        let value = 100.0 - f64::from(left);
-        signs.push(Sign { of: Of::Battery(left), value, steps: [warm, hot, NEVER], margin: 2.0 });
+        let (value, margin) = (100.0 - f64::from(left), limits::BOARD_MARGIN_PERCENT);
+        signs.push(Sign { of: Of::Battery(left), value, steps: [warm, hot, NEVER], margin });
     }
     signs
 }
@@ -175,7 +175,7 @@ fn throttle_signs<'a>(reading: &'a Reading, signs: &mut Vec<Sign<'a>>) {
 }
 
 fn memory_signs<'a>(reading: &'a Reading, signs: &mut Vec<Sign<'a>>) {
-    let memory = &reading.memory;
+    let (memory, margin) = (&reading.memory, limits::BOARD_MARGIN_PERCENT);
     if let Some(value) = memory.some_avg10 {
         let warm = limits::BOARD_PSI_SOME_WARM;
         signs.push(Sign { of: Of::SomeWait, value, steps: [warm, NEVER, NEVER], margin: warm / 2.0 });
@@ -188,11 +188,11 @@ fn memory_signs<'a>(reading: &'a Reading, signs: &mut Vec<Sign<'a>>) {
         let [warm, hot] = limits::BOARD_AVAILABLE_PERCENT.map(|left| 100.0 - left);
         let value = 100.0 - available as f64 * 100.0 / total as f64;
         let of = Of::Available { available, total };
-        signs.push(Sign { of, value, steps: [warm, hot, NEVER], margin: 1.0 });
+        signs.push(Sign { of, value, steps: [warm, hot, NEVER], margin });
     }
     if let Some(group) = &memory.group {
         let [warm, hot] = limits::BOARD_GROUP_PERCENT;
         let value = group.used as f64 * 100.0 / group.limit.max(1) as f64;
-        signs.push(Sign { of: Of::Group(group), value, steps: [warm, hot, NEVER], margin: 3.0 });
+        signs.push(Sign { of: Of::Group(group), value, steps: [warm, hot, NEVER], margin });
     }
 }
