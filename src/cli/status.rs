@@ -73,6 +73,7 @@ fn text(status: &Value) -> String {
                 say("/finished", "finished"),
             ]),
         ),
+        ("board", board(status)),
         ("broker", broker(status)),
         ("store", store(status)),
         (
@@ -88,6 +89,22 @@ fn text(status: &Value) -> String {
     ];
     let lines = rows.into_iter().filter_map(|(name, value)| Some(format!("{name:<9} {}", value?)));
     lines.collect::<Vec<_>>().join("\n")
+}
+
+/// How the board stands and which reading is to blame; while nothing is wrong, its warmest zone.
+fn board(status: &Value) -> Option<String> {
+    let pressure = &status["pressure"];
+    let level = pressure["level"].as_str()?;
+    if let Some(why) = pressure["reason"].as_str() {
+        return Some(format!("{level} for {} s: {why}", pressure["since_s"].as_u64().unwrap_or_default()));
+    }
+    let zones = status["board"]["zones"].as_array().into_iter().flatten();
+    let warmest = zones
+        .filter_map(|zone| Some((zone["name"].as_str()?, zone["celsius"].as_f64()?)))
+        .max_by(|a, b| a.1.total_cmp(&b.1));
+    let warmest = warmest.map(|(name, celsius)| format!(", {name} {celsius:.1} °C")).unwrap_or_default();
+    let power = status["board"]["power"].as_str().map(|feed| format!(", on {feed}")).unwrap_or_default();
+    Some(format!("{level}{warmest}{power}"))
 }
 
 /// Where the MQTT broker is, or why there is no connection to it; nothing without MQTT.
@@ -133,6 +150,16 @@ mod tests {
             text(&json!({"state": "absent", "reason": "no model", "model": null, "queued": {"batch": 2}}));
         assert_eq!(shown, "state     absent\nreason    no model\nrequests  2 queued");
         assert!(!text(&json!({"state": "ready", "mqtt": {"state": "off"}})).contains("broker"));
+    }
+
+    #[test]
+    fn the_board_says_how_warm_it_is_and_who_is_to_blame() {
+        let zones = json!([{"name": "gpu", "celsius": 40.2}, {"name": "cpu", "celsius": 51.0}]);
+        let mut status =
+            json!({"pressure": {"level": "nominal"}, "board": {"zones": zones, "power": "battery"}});
+        assert!(text(&status).contains("board     nominal, cpu 51.0 °C, on battery"), "{}", text(&status));
+        status["pressure"] = json!({"level": "hot", "reason": "it burns", "since_s": 3});
+        assert!(text(&status).contains("board     hot for 3 s: it burns"), "{}", text(&status));
     }
 
     #[test]

@@ -166,7 +166,7 @@ mod tests {
         assert_eq!(novita.price, Some(Price { input: 0.42, output: 3.0 }));
         assert_eq!((novita.tools, novita.schema, novita.images), (Some(true), Some(false), Some(true)));
         assert_eq!((novita.context, novita.throughput), (Some(1_000_000), Some(39.32)));
-        assert_eq!(novita.first_token, Some(Duration::from_nanos(762_600_000)));
+        assert_eq!(novita.first_token, Some(Duration::from_micros(762_600)));
         let featherless = &listings[1];
         assert!(featherless.live);
         assert_eq!((featherless.price, featherless.tools, featherless.context), (None, None, None));

@@ -1,6 +1,6 @@
 //! What cannot work, though each value for itself is well formed.
 
-use super::{Config, Layered, Problem, cloud, mqtt};
+use super::{Config, Layered, Problem, board, cloud, mqtt};
 use crate::domain::{ClientId, limits};
 
 impl Layered {
@@ -48,10 +48,13 @@ fn cross_checks(c: &Config) -> Vec<(&'static str, String)> {
     range("store.outbox_keep_hours", c.store.outbox_keep_hours, 1, 8_760);
     range("mqtt.keep_alive_s", c.mqtt.keep_alive_s, 5, 65_535);
     range("mqtt.session_expiry_s", c.mqtt.session_expiry_s, 0, u32::MAX as usize);
+    range("board.poll_s", c.board.poll_s, 2, 60);
+    range("board.calm_s", c.board.calm_s, 1, 3_600);
     range("service.stop_grace_s", c.service.stop_grace_s, 0, 600);
 
     wrong.extend(mqtt::problems(&c.mqtt));
     wrong.extend(cloud::problems(&c.cloud));
+    wrong.extend(board::problems(&c.board));
     if !c.node.id.is_empty() && ClientId::new(&c.node.id).is_none() {
         wrong.push((
             "node.id",

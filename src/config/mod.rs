@@ -3,6 +3,7 @@
 //! [`load`] reads every layer, [`Layered::checked`] refuses what cannot work. Both report
 //! all problems at once, each with file and line, so that one visit to the machine is enough.
 
+mod board;
 mod check;
 mod check_lists;
 mod cloud;
@@ -20,7 +21,9 @@ use std::path::Path;
 
 pub use layers::{Layered, Origin, Problem, nearest, read_bounded};
 pub use list::{Budget, Client, List, Price, Site, Task};
-pub use schema::{Cloud, Config, Engine, Http, Key, Log, Model, Mqtt, Node, Policy, Runtime, Service, Store};
+pub use schema::{
+    Board, Cloud, Config, Engine, Http, Key, Log, Model, Mqtt, Node, Policy, Runtime, Service, Store,
+};
 pub use setting::{FileMode, LogLevel, Setting};
 pub use words::{OnChange, OnCorruption, OneOrMore, PayloadForm};
 

@@ -199,6 +199,23 @@ settings! {
         /// Seconds that the broker keeps our session while we are away, 0 to 4294967295.
         session_expiry_s: usize = 86_400;
     }
+    /// The board's state: heat, throttling, memory and power, and what is done about them.
+    board: Board {
+        /// Where the kernel shows the board's sensors; another folder is for tests.
+        sys: PathBuf = "/sys".into();
+        /// Where the kernel shows memory and control groups; likewise.
+        proc: PathBuf = "/proc".into();
+        /// Seconds between two readings, 2 to 60.
+        poll_s: usize = 2;
+        /// Seconds that every reading must have been clearly better before the pressure falls by one level, 1 to 3600.
+        calm_s: usize = 30;
+        /// Degrees Celsius from which on any thermal zone is warm. Empty: what its own trip points say.
+        warm_c: Option<f32> = None;
+        /// Likewise for hot.
+        hot_c: Option<f32> = None;
+        /// Likewise for critical.
+        critical_c: Option<f32> = None;
+    }
     /// What may leave the device.
     policy: Policy {
         /// File with the rules. Empty: nothing leaves.

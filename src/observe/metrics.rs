@@ -11,7 +11,10 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use super::readings::{Readings, Shown};
+use super::{
+    board::{self, BoardGauges},
+    readings::{Readings, Shown},
+};
 use crate::domain::{ErrorKind, Lane, Outcome, Result};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -42,6 +45,7 @@ pub struct Metrics {
     readings_skipped: Family<WhyLabel, Counter>,
     gauges: Gauges,
     shown: Shown,
+    board: board::Shown,
 }
 
 /// Read at the moment of a scrape.
@@ -75,6 +79,8 @@ pub struct Snapshot {
     pub engine_restarts: u64,
     /// Store and broker.
     pub readings: Readings,
+    /// The board.
+    pub board: BoardGauges,
 }
 
 impl Default for Metrics {
@@ -140,6 +146,7 @@ impl Default for Metrics {
             g.restarts.clone(),
         );
         let shown = Shown::new(&mut registry);
+        let board = board::Shown::new(&mut registry);
         Self {
             registry,
             requests,
@@ -152,6 +159,7 @@ impl Default for Metrics {
             readings_skipped,
             gauges: g,
             shown,
+            board,
         }
     }
 }
@@ -221,6 +229,7 @@ impl Metrics {
         g.decode_rate.set(now.decode_rate);
         g.restarts.set(now.engine_restarts as i64);
         self.shown.set(&now.readings);
+        self.board.set(&now.board);
         let mut text = String::new();
         // Writing into a String cannot fail.
         let _ = encode(&mut text, &self.registry);

@@ -2,10 +2,12 @@
 
 mod admit;
 mod overflow;
+mod pace;
 mod queue;
 mod rate;
 
 pub use admit::{Speed, TooLate, Work, in_time};
 pub use overflow::{Outlook, Why};
+pub use pace::Pace;
 pub use queue::{Bounds, FairQueue, Full, Place, Ticket};
 pub use rate::Bucket;

@@ -69,6 +69,7 @@ impl Service {
         let keeping = if request.keyed { Keeping::Keyed } else { Keeping::Passing };
         let deadline = request.deadline;
         let live = self.live(request, keeping, deadline)?;
+        self.refuse_on_the_device(&live)?;
         self.prepare_for_device(&live, self.model()).await?;
         let place = self.admit(&live)?;
         if let Err(there) = self.shared.lives.insert(&live) {
@@ -118,6 +119,7 @@ impl Service {
         self.authorise(&mut request)?;
         let budget = request.deadline.unwrap_or(self.shared.defaults.deadline);
         let live = self.live(request, Keeping::Durable(reply), Some(budget))?;
+        self.refuse_on_the_device(&live)?;
         match self.model() {
             // It waits on disk until the model is there, and is held against it then.
             Err(_) if self.comes_later() => {}
@@ -221,6 +223,15 @@ impl Service {
             Err(error) => return Err(error),
         }
         Ok(())
+    }
+
+    /// A board that is too hot takes in what somebody elsewhere may answer, and nothing else.
+    fn refuse_on_the_device(&self, live: &Live) -> Result<()> {
+        let away = matches!(lock(&live.away).route, Route::Away(_));
+        match self.refuse_when_overheated() {
+            Err(refusal) if !away && !self.may_overflow(live) => Err(refusal),
+            _ => Ok(()),
+        }
     }
 
     /// Whether somebody elsewhere may answer what the device cannot.

@@ -4,6 +4,7 @@
 //! body → Request → ask (a caller waits) or accept (on disk first) → queue → engine → final
 //! ```
 //! - `own`, `body`, `input`, `request`: from bytes to a [`Request`]; pure.
+//! - `board`: what the board's state means for requests.
 //! - `clients`: who may ask how urgently and how often.
 //! - `door`: intake. `keeper`: the writes that intake and finals need. `run`: the way through the engine.
 //! - `settle`: the one final. `life`: start, deadlines, end. `reading`: what sensors send.
@@ -16,6 +17,7 @@
 
 mod answer;
 mod away;
+mod board;
 mod body;
 mod call;
 mod clients;

@@ -14,13 +14,14 @@ use futures_util::{
 use super::{
     Progress, Service,
     away::Route,
+    board,
     egress::{self, Stop},
     live::Live,
     shared::lock,
 };
 use crate::{
     cloud::{Nobody, Target},
-    domain::{BootTime, MicroUsd, Zone, limits},
+    domain::{BootTime, MicroUsd, Pressure, Zone, limits},
     scheduler::{Outlook, Work},
     store::{AuditEntry, AuditEvent, Egress, Settlement, UsageEntry, UsageQuery, UtcDay},
 };
@@ -30,6 +31,7 @@ impl Service {
     pub async fn overflow(self) {
         let s = &self.shared;
         let mut calls: FuturesUnordered<BoxFuture<'_, ()>> = FuturesUnordered::new();
+        let mut board = s.board.clone();
         loop {
             let stirred = s.overflow_stirred.notified();
             tokio::pin!(stirred);
@@ -38,6 +40,7 @@ impl Service {
             tokio::select! {
                 biased;
                 () = stirred => {}
+                () = board::changed(&mut board) => {}
                 Some(()) = calls.next() => {}
                 () = sleep_until(next.map(|at| at.since(s.clock.boot()))) => {}
             }
@@ -139,7 +142,7 @@ impl Service {
             ahead,
             own: self.work(live),
             left: live.deadline.map(|d| d.remaining(now).unwrap_or(Duration::ZERO)),
-            hot: false,
+            hot: self.pressure() >= Pressure::Hot,
             prefers_away: self.preference(live) > Zone::Device,
         }
     }

@@ -1,12 +1,12 @@
 //! The queue's way to the engine, and each running request's way to its end.
 
-use std::{future::pending, sync::Arc};
+use std::{future::pending, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
-    Progress, Reply, Service,
+    Progress, Reply, Service, board,
     heard::Heard,
     live::{Final, Keeping, Live},
     notice::News,
@@ -15,8 +15,9 @@ use super::{
     shared::lock,
 };
 use crate::{
-    domain::{Deadline, Delta, Error, ErrorKind, Outcome, Result, Zone, limits},
+    domain::{Deadline, Delta, Error, ErrorKind, Lane, Outcome, Result, Zone, limits},
     engine::{Cancel, Command, EngineState, Job, Model},
+    scheduler::Pace,
 };
 
 /// A job that the engine has.
@@ -35,11 +36,12 @@ enum RunEnd {
 }
 
 impl Service {
-    /// Hands queued requests to the engine, one at a time, in the order of the queue, and
-    /// sees each to its end. Ends with the engine.
+    /// Hands queued requests to the engine, one at a time, in the order of the queue as far as the
+    /// board's pressure lets them start, and sees each to its end. Ends with the engine.
     pub async fn dispatch(self, commands: mpsc::Sender<Command>) {
         let mut running = FuturesUnordered::new();
-        let mut engine = self.shared.engine.clone();
+        let (mut engine, mut board) = (self.shared.engine.clone(), self.shared.board.clone());
+        let mut pace = Pace::default();
         loop {
             let place = tokio::select! {
                 biased;
@@ -47,43 +49,54 @@ impl Service {
                     Some(place) => place,
                     None => return,
                 },
-                Some(()) = running.next() => continue,
+                Some(ended) = running.next() => {
+                    self.note_end(&mut pace, ended);
+                    continue;
+                }
             };
-            let next = self.next();
-            tokio::pin!(next);
             let found = loop {
+                if let Some(found) = self.next(&pace) {
+                    break Some(found);
+                }
+                let rest = pace.rest(self.pressure(), self.shared.clock.boot());
                 tokio::select! {
                     biased;
-                    found = &mut next => break Some(found),
-                    Some(()) = running.next() => {}
+                    Some(ended) = running.next() => self.note_end(&mut pace, ended),
+                    () = self.shared.queued.notified() => {}
+                    () = board::changed(&mut board) => {}
+                    () = sleep(rest) => {}
                     _ = engine.wait_for(|state| state.model().is_none()) => break None,
                 }
             };
             let Some((live, model)) = found else { continue };
             if let Some((job, run)) = self.start(&live, &model) {
+                pace.started(live.request.lane);
                 place.send(Command::Run(Box::new(job)));
-                running.push(self.follow(live, run));
+                running.push(self.run(live, run));
             }
         }
     }
 
-    /// The next request, as soon as there is one and a model to answer it.
-    async fn next(&self) -> (Arc<Live>, Arc<Model>) {
+    /// The next request that may start, when there is one and a model to answer it.
+    fn next(&self, pace: &Pace) -> Option<(Arc<Live>, Arc<Model>)> {
         let s = &self.shared;
-        let mut engine = s.engine.clone();
-        loop {
-            if engine.wait_for(|state| state.model().is_some()).await.is_err() {
-                return pending().await;
-            }
-            let queued = s.queued.notified();
-            // A model that dies in between takes nothing with it: the run ends as `Died`.
-            let EngineState::Ready(model) = engine.borrow().clone() else { continue };
-            if let Some(live) = s.queue().pop() {
-                lock(&live.ticket).take();
-                return (live, model);
-            }
-            queued.await;
-        }
+        // A model that dies in between takes nothing with it: the run ends as `Died`.
+        let EngineState::Ready(model) = s.engine.borrow().clone() else { return None };
+        let (pressure, now) = (self.pressure(), s.clock.boot());
+        let live = s.queue().pop_of(|lane| pace.may_start(lane, pressure, model.slots, now))?;
+        lock(&live.ticket).take();
+        Some((live, model))
+    }
+
+    /// Sees a request to its end, and how long that took.
+    async fn run(&self, live: Arc<Live>, run: Run) -> (Lane, Duration) {
+        let (lane, start) = (live.request.lane, self.shared.clock.boot());
+        self.follow(live, run).await;
+        (lane, self.shared.clock.boot().since(start))
+    }
+
+    fn note_end(&self, pace: &mut Pace, (lane, took): (Lane, Duration)) {
+        pace.ended(lane, took, self.shared.clock.boot());
     }
 
     /// Makes a job of a request; `None` when it ended instead.
@@ -210,6 +223,14 @@ impl Service {
 /// Whether pieces of the answer are told over its topic.
 pub(super) fn wants_news(live: &Live) -> bool {
     live.request.own.deltas == Some(true) && matches!(live.keeping, Keeping::Durable(Reply::Topic(_)))
+}
+
+/// Waits that long; for ever when there is nothing to wait for.
+async fn sleep(rest: Option<Duration>) {
+    match rest {
+        Some(rest) => tokio::time::sleep(rest).await,
+        None => pending().await,
+    }
 }
 
 /// The engine's place for one command, while there is a model: without one it is left to the

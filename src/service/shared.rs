@@ -17,6 +17,7 @@ use crate::{cloud::Remotes, policy::Policy};
 use crate::{
     domain::{Clock, limits},
     engine::{EngineState, EngineStats},
+    host::BoardState,
     observe::Metrics,
     scheduler::{Bounds, FairQueue, Speed},
     store::Store,
@@ -29,6 +30,8 @@ pub struct Parts {
     pub engine: watch::Receiver<EngineState>,
     /// Its counters.
     pub stats: Arc<EngineStats>,
+    /// How the board stands.
+    pub board: watch::Receiver<BoardState>,
     /// The durable memory.
     pub store: Store,
     /// Who may ask how much.
@@ -52,6 +55,7 @@ pub struct Parts {
 pub(super) struct Shared {
     pub(super) engine: watch::Receiver<EngineState>,
     pub(super) stats: Arc<EngineStats>,
+    pub(super) board: watch::Receiver<BoardState>,
     pub(super) store: Store,
     pub(super) clients: Clients,
     pub(super) tasks: Tasks,
@@ -101,6 +105,7 @@ impl Shared {
         Self {
             engine: parts.engine,
             stats: parts.stats,
+            board: parts.board,
             store: parts.store,
             clients: parts.clients,
             tasks: parts.tasks,

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::Service;
+use super::{Service, board};
 use crate::{
     domain::{BootTime, Clock, Zone, hex},
     engine::{EngineState, EngineStats, Model},
@@ -68,6 +68,7 @@ impl BrokerState {
 /// The status document.
 pub fn status(service: &Service, identity: &Identity) -> Value {
     let engine = service.engine_state();
+    let clock_synced = identity.clock.stamp().synced;
     let memory = host::resident();
     let queued: serde_json::Map<_, _> =
         service.depths().into_iter().map(|(lane, n)| (lane.name().into(), json!(n))).collect();
@@ -85,7 +86,8 @@ pub fn status(service: &Service, identity: &Identity) -> Value {
         "node": identity.node,
         "boot_id": identity.boot_id,
         "uptime_s": identity.clock.boot().since(identity.started).as_secs(),
-        "clock_synced": identity.clock.stamp().synced,
+        "clock_synced": clock_synced,
+        "pressure": board::pressure(&service.board(), identity.clock.boot()),
         "model": engine.model().map(|m| model(m)),
         "queued": queued,
         "in_flight": service.in_flight(),
@@ -102,6 +104,7 @@ pub fn status(service: &Service, identity: &Identity) -> Value {
         "mqtt": broker(identity),
         "store": store(service),
         "audit": audit(service),
+        "board": board::readings(&service.board().reading, clock_synced),
         "memory": {"resident_bytes": memory.total, "anonymous_bytes": memory.anonymous},
         "finished": service.metrics().finished(),
     })
@@ -114,6 +117,7 @@ pub fn stable(status: &Value) -> Value {
     if let Some(fields) = stable.as_object_mut() {
         fields.retain(|name, _| keep.contains(&name.as_str()));
         fields.insert("store".into(), status["store"]["state"].clone());
+        fields.insert("pressure".into(), json!([status["pressure"]["level"], status["pressure"]["reason"]]));
     }
     stable
 }
@@ -210,6 +214,7 @@ pub fn counters(service: &Service, identity: &Identity) -> Value {
         "decode_tokens": load(&identity.stats.decode_tokens),
         "engine_restarts": load(&identity.stats.restarts),
         "in_flight": service.in_flight(),
+        "pressure": service.pressure() as u8,
         "outbox": stats.outbox_rows,
         "store_bytes_written": stats.bytes_written,
         "store_fsyncs": stats.fsyncs,
@@ -260,6 +265,7 @@ pub fn snapshot(service: &Service, identity: &Identity) -> Snapshot {
         decode_rate: identity.stats.decode_rate(),
         engine_restarts: identity.stats.restarts.load(Ordering::Relaxed),
         readings: readings(service, identity),
+        board: board::gauges(&service.board()),
     }
 }
 

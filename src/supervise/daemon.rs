@@ -9,6 +9,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
+    board::Watch,
     broker::Broker,
     parts, remotes,
     rules::{Reread, Rules},
@@ -129,10 +130,15 @@ impl Works {
     ) -> Result<Self, StartError> {
         let remotes = remotes::remotes(config, &tasks)?;
         let (rules, policy_trouble) = Rules::begin(config);
+        let (watch, mut board) = Watch::new(config, &clock);
+        let watching = vital.spawn("the watch over the board", watch.run());
+        // Before the first request: a daemon that starts on a hot board is not to make it hotter.
+        let _ = tokio::time::timeout(limits::BOARD_FIRST_READING, board.changed()).await;
         let (engine, state, stats) = start_engine(config, &clock)?;
         let (service, backstage) = Service::new(Parts {
             engine: state.clone(),
             stats: Arc::clone(&stats),
+            board,
             store: store.clone(),
             clients: parts::clients(config),
             tasks,
@@ -144,7 +150,8 @@ impl Works {
             clock: Arc::clone(&clock),
         });
         service.set_egress_alert(policy_trouble);
-        let mut helpers = vec![vital.spawn("the keeper of requests", service.clone().keep(backstage.orders))];
+        let mut helpers =
+            vec![watching, vital.spawn("the keeper of requests", service.clone().keep(backstage.orders))];
         let taken_up = service.recover().await.map_err(|e| StartError::Unavailable(e.to_string()))?;
         if taken_up > 0 {
             tracing::info!(requests = taken_up, "taking up what was accepted before");

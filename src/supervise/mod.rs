@@ -8,6 +8,7 @@
 //! READY comes when requests can be accepted durably; the model loads after
 //! that, and `STATUS=` tells how far it is.
 
+mod board;
 mod broker;
 mod daemon;
 mod parts;

@@ -134,13 +134,23 @@ impl Daemon {
 
     /// Starts it again, after its end, where it was and with the same settings; it is ready.
     pub(crate) fn restart(&mut self) {
+        self.launch_again();
+        let path =
+            if self.settings.iter().any(|s| s.starts_with("model.package")) { READY } else { "/health/live" };
+        self.until_status(path, 200);
+    }
+
+    /// The same for one that will not be ready: it listens.
+    pub(crate) fn restart_unready(&mut self) {
+        self.launch_again();
+        until("it listens", || UnixStream::connect(self.socket()).ok().map(drop));
+    }
+
+    fn launch_again(&mut self) {
         self.ended();
         let _ = self.keeper.kill();
         let _ = self.keeper.wait();
         (self.child, self.keeper) = launch(self.dir.path(), &self.settings);
-        let path =
-            if self.settings.iter().any(|s| s.starts_with("model.package")) { READY } else { "/health/live" };
-        self.until_status(path, 200);
     }
 
     fn ready(&mut self) {

@@ -17,6 +17,7 @@ mod accepted;
 #[path = "../support/authority.rs"]
 mod authority;
 mod bad_input;
+mod board;
 #[path = "../support/broker.rs"]
 mod broker;
 mod cancel;

@@ -21,8 +21,11 @@ use broker::Broker;
 use bytes::Bytes;
 use outpost::{
     cloud::Remotes,
-    domain::{ClientId, Clock, Delta, FinishReason, Lane, Outcome, RequestId, SystemClock, Usage, limits},
+    domain::{
+        ClientId, Clock, Delta, FinishReason, Lane, MicroUsd, Outcome, RequestId, SystemClock, Usage, limits,
+    },
     engine::{Command, EngineState, EngineStats},
+    host::BoardState,
     observe::Metrics,
     scheduler::Bounds,
     service::{
@@ -101,6 +104,7 @@ async fn serve(broker: &Broker, store: Store, clock: Arc<dyn Clock>) -> Service 
     let (service, backstage) = Service::new(Parts {
         engine,
         stats: Arc::clone(&stats),
+        board: watch::channel(BoardState::unknown(clock.boot())).1,
         store,
         clients: Clients::default(),
         tasks: Tasks::default(),

@@ -93,5 +93,5 @@ pub(crate) fn finals(broker: &Broker, asking: &Asking) -> impl Iterator<Item = (
 pub(crate) fn is_passing_refusal(body: &[u8]) -> bool {
     let body: Value = serde_json::from_slice(body).expect("every final is JSON");
     let kind = body.pointer("/error/type").and_then(Value::as_str);
-    matches!(kind, Some("queue_full" | "store_full" | "model_loading" | "draining"))
+    matches!(kind, Some("queue_full" | "store_full" | "model_loading" | "overheated" | "draining"))
 }

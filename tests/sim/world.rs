@@ -7,8 +7,9 @@ use std::{
 
 use outpost::{
     cloud::Remotes,
-    domain::{Clock, limits},
+    domain::{Clock, Pressure, limits},
     engine::{EngineState, EngineStats, LoadStage},
+    host::BoardState,
     observe::Metrics,
     scheduler::Bounds,
     service::{
@@ -60,6 +61,7 @@ struct Day {
     seed: u64,
     clock: SimClock,
     disk: Disk,
+    heat: watch::Sender<BoardState>,
     broker: Broker,
     runs: Arc<AtomicU64>,
     dice: Dice,
@@ -92,9 +94,11 @@ pub(crate) fn story(seed: u64) -> Vec<(usize, bytes::Bytes)> {
 
 impl Day {
     fn new(seed: u64, plan: Plan) -> Self {
+        let clock = SimClock::new();
         Self {
             seed,
-            clock: SimClock::new(),
+            heat: watch::channel(BoardState::unknown(clock.boot())).0,
+            clock,
             disk: Disk::new(seed, plan),
             broker: Broker::new(seed, plan),
             runs: Arc::default(),
@@ -129,9 +133,13 @@ impl Day {
 
     /// Something happens to the daemon.
     async fn mischief(&mut self, daemon: Daemon) -> Daemon {
-        match self.dice.below(6) {
+        match self.dice.below(7) {
             0 => self.broker.cut(),
             1 => self.clock.jump([-86_400 * 365, 86_400 * 365, 7][self.dice.below(3) as usize]),
+            6 => {
+                let pressure = Pressure::ALL[self.dice.below(4) as usize];
+                self.heat.send_modify(|board| board.state.pressure = pressure);
+            }
             2 => {
                 // SIGTERM: it may finish, or is killed over it.
                 let grace = self.dice.millis(1, 5_000);
@@ -161,6 +169,7 @@ impl Day {
         self.faulty = false;
         self.disk.heal();
         self.broker.heal();
+        self.heat.send_modify(|board| board.state.pressure = Pressure::Nominal);
         self.broker.cut();
     }
 
@@ -177,6 +186,7 @@ impl Day {
         let (service, backstage) = Service::new(Parts {
             engine: engine_state,
             stats: Arc::clone(&stats),
+            board: self.heat.subscribe(),
             store: store.clone(),
             clients: Clients::default(),
             tasks: Tasks::default(),

@@ -27,6 +27,7 @@ pub(super) async fn ready(State(app): State<App>) -> Result<Json<Value>, Failure
         return Err(unavailable(Error::new(ErrorKind::Draining, "Outpost is stopping")));
     }
     app.service.model().map_err(unavailable)?;
+    app.service.refuse_when_overheated().map_err(unavailable)?;
     Ok(Json(json!({"status": "ready"})))
 }
 

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Kinds of alerts that there can be; each has its topic, retained until the matter is over.
-const ALERTS: [&str; 5] = ["clock", "disk", "egress", "model", "mqtt"];
+const ALERTS: [&str; 6] = ["clock", "disk", "egress", "heat", "model", "mqtt"];
 
 /// Reports, and what was reported last.
 pub(super) struct Reports {
@@ -140,6 +140,9 @@ impl Reports {
         let mut alerts = BTreeMap::new();
         if let Health::Full(reason) | Health::Broken(reason) = &*self.service.store().health().borrow() {
             alerts.insert("disk", reason.clone());
+        }
+        if let Some(reason) = &self.service.board().state.blame {
+            alerts.insert("heat", reason.clone());
         }
         if let EngineState::Failed(reason) = self.service.engine_state() {
             alerts.insert("model", reason);

@@ -46,7 +46,7 @@ fn a_named_model_is_answered_by_a_provider_and_everything_is_on_record() {
 
 fn sha256(bytes: &[u8]) -> String {
     use sha2::Digest;
-    sha2::Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
+    outpost::domain::hex(&sha2::Sha256::digest(bytes))
 }
 
 #[test]
