@@ -10,6 +10,7 @@ PYTHON ?= python3
 CARGO ?= cargo
 CACHE := .cache
 RUNTIME := $(CACHE)/onnxruntime/libonnxruntime.so
+SITE := $(CACHE)/site/xllamacpp.abi3.so
 GGUF := $(CACHE)/gguf/SmolLM2-135M-Instruct.Q4_1.gguf
 MODEL := $(CACHE)/models/smollm2-135m-instruct
 CLIENTS := $(CACHE)/clients
@@ -27,6 +28,10 @@ $(RUNTIME):
 
 $(GGUF):
 	PYTHON=$(PYTHON) models/setup.sh gguf
+
+# Somebody else's server, for tests of sites.
+$(SITE):
+	PYTHON=$(PYTHON) models/setup.sh site
 
 model: $(MODEL)/outpost-model.toml
 $(MODEL)/outpost-model.toml: $(GGUF) $(RUNTIME)
@@ -47,7 +52,7 @@ $(CLIENTS)/python: tests/python/requirements.txt
 	printf '#!/bin/sh\nPYTHONPATH=%s exec %s "$$@"\n' "$(CURDIR)/$(CLIENTS)/packages" "$(PYTHON)" >$@
 	chmod +x $@
 
-test: runtime model $(CLIENTS)/python mosquitto
+test: runtime model $(SITE) $(CLIENTS)/python mosquitto
 	$(CARGO) test --locked --workspace
 
 mosquitto:

