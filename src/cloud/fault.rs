@@ -133,7 +133,11 @@ fn classify(status: u16, said: &str, code: &str) -> Class {
         400 if code == "model_not_supported" || says(&["not supported by any provider"]) => {
             Class::ModelUnavailable
         }
-        400 | 413 | 422 if code == "context_length_exceeded" || says(&["too long", "context length"]) => {
+        // The second code is llama.cpp's.
+        400 | 413 | 422
+            if matches!(code, "context_length_exceeded" | "exceed_context_size_error")
+                || says(&["too long", "context length"]) =>
+        {
             Class::ContextTooLong
         }
         400 if matches!(code, "wrong_api_format" | "validation_error" | "tool_use_failed") => {
@@ -201,7 +205,7 @@ mod tests {
 
     #[test]
     fn every_row_of_the_providers_error_table_is_told_apart() {
-        let rows: [(u16, &str, Class); 22] = [
+        let rows: [(u16, &str, Class); 23] = [
             (
                 400,
                 r#"{"error":{"message":"The requested model 'X' is not supported by any provider you have enabled.","type":"invalid_request_error","param":"model","code":"model_not_supported"}}"#,
@@ -226,6 +230,11 @@ mod tests {
                 400,
                 r#"{"error":{"message":"Failed to call a function.","code":"tool_use_failed","failed_generation":"<x>"}}"#,
                 Class::Unsupported,
+            ),
+            (
+                400,
+                r#"{"error":{"code":400,"message":"request (3031 tokens) exceeds the available context size (1024 tokens), try increasing it","type":"exceed_context_size_error","n_prompt_tokens":3031,"n_ctx":1024}}"#,
+                Class::ContextTooLong,
             ),
             (400, r#"{"error":"messages must not be empty"}"#, Class::BadRequest),
             (401, r#"{"error":"Invalid username or password."}"#, Class::Unauthenticated),

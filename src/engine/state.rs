@@ -165,9 +165,10 @@ impl Model {
 fn answer_room(context: usize, prompt_tokens: usize, asked: usize) -> Result<usize> {
     match context.checked_sub(prompt_tokens) {
         None | Some(0) => {
+            // Clients such as LiteLLM tell this error from others by OpenAI's words.
             let why = format!(
-                "the prompt has {prompt_tokens} tokens and the context holds {context}, the answer included; \
-                 send a shorter prompt"
+                "this model's maximum context length is {context} tokens, the answer included, and the prompt \
+                 has {prompt_tokens}; send a shorter prompt"
             );
             Err(Error::new(ErrorKind::ContextLengthExceeded, why))
         }
@@ -185,7 +186,10 @@ mod tests {
         assert_eq!(answer_room(100, 40, 7), Ok(7));
         assert_eq!(answer_room(100, 99, 7), Ok(1));
         for prompt in [100, 101, usize::MAX] {
-            assert_eq!(answer_room(100, prompt, 1).unwrap_err().kind, ErrorKind::ContextLengthExceeded);
+            let error = answer_room(100, prompt, 1).unwrap_err();
+            assert_eq!(error.kind, ErrorKind::ContextLengthExceeded);
+            // Clients such as LiteLLM know it by these words.
+            assert!(error.public.contains("this model's maximum context length is 100 tokens"), "{error:?}");
         }
     }
 }

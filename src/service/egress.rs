@@ -274,7 +274,14 @@ pub(super) fn nobody(no_way: &NoWay, wait: Option<std::time::Duration>) -> Error
         Nobody::Money => ErrorKind::BudgetExhausted,
         Nobody::Busy | Nobody::Yet | Nobody::Fit => ErrorKind::ProviderError,
     };
-    let error = Error::new(kind, format!("nobody can be asked for it: {}", no_way.why));
+    let what = match kind {
+        // In words that clients such as LiteLLM know it by.
+        ErrorKind::ContextLengthExceeded => {
+            "the prompt, with room for the answer, is longer than the model's context length"
+        }
+        _ => "nobody can be asked for it",
+    };
+    let error = Error::new(kind, format!("{what}: {}", no_way.why));
     match wait {
         Some(wait) if kind == ErrorKind::ProviderError => error.with_retry_after(wait),
         _ => error,
