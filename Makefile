@@ -16,7 +16,7 @@ MODEL := $(CACHE)/models/smollm2-135m-instruct
 CLIENTS := $(CACHE)/clients
 export ORT_DYLIB_PATH := $(CURDIR)/$(RUNTIME)
 
-.PHONY: all build demo test soak check bench bench-mqtt bench-peers runtime model mosquitto advisories fmt clean-cache
+.PHONY: all build demo test soak check bench bench-mqtt bench-peers runtime model site mosquitto advisories fmt clean-cache
 all: build
 
 build:
@@ -30,6 +30,7 @@ $(GGUF):
 	PYTHON=$(PYTHON) models/setup.sh gguf
 
 # Somebody else's server, for tests of sites.
+site: $(SITE)
 $(SITE):
 	PYTHON=$(PYTHON) models/setup.sh site
 
@@ -52,7 +53,7 @@ $(CLIENTS)/python: tests/python/requirements.txt
 	printf '#!/bin/sh\nPYTHONPATH=%s exec %s "$$@"\n' "$(CURDIR)/$(CLIENTS)/packages" "$(PYTHON)" >$@
 	chmod +x $@
 
-test: runtime model $(SITE) $(CLIENTS)/python mosquitto
+test: runtime model site $(CLIENTS)/python mosquitto
 	$(CARGO) test --locked --workspace
 
 mosquitto:

@@ -35,12 +35,12 @@ pub(crate) fn binary() -> Command {
     command
 }
 
-/// A file that `make runtime model` provides.
+/// A file that `make runtime model site` provides.
 pub(crate) fn cached(name: &str) -> PathBuf {
     let cache = std::env::var_os("OUTPOST_TEST_CACHE")
         .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(".cache"), PathBuf::from);
     let path = cache.join(name);
-    assert!(path.exists(), "{} is not there: run `make runtime model` first", path.display());
+    assert!(path.exists(), "{} is not there: run `make runtime model site` first", path.display());
     path
 }
 

@@ -1,6 +1,6 @@
 //! End-to-end tests: the real binary, the real model, real sockets.
 //!
-//! They need what `make runtime model` leaves in `.cache` (`OUTPOST_TEST_CACHE` names another
+//! They need what `make runtime model site` leaves in `.cache` (`OUTPOST_TEST_CACHE` names another
 //! place), mosquitto and its clients and, for `openai` and `paho`, the interpreter of `make test`
 //! (`OUTPOST_TEST_PYTHON`).
 //!
@@ -39,6 +39,8 @@ mod policy;
 mod readme;
 mod rows;
 mod shutdown;
+#[path = "../support/site.rs"]
+mod site;
 mod streaming;
 mod task;
 mod tcp;

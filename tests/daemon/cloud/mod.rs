@@ -4,6 +4,7 @@ mod budget;
 mod egress;
 mod failures;
 mod named;
+mod site;
 
 use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf};
 
