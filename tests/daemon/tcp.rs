@@ -14,7 +14,7 @@ use crate::{
     http::{Connection, Stream},
 };
 
-const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+pub(crate) const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 
 /// A daemon that also listens on a free port of the loopback.
 pub(crate) struct TcpDaemon {
@@ -39,6 +39,10 @@ impl TcpDaemon {
         // The kernel chose the port; the table of this process's sockets tells which.
         let address = listening(daemon.pid()).pop().expect("it listens on TCP");
         Self { daemon, address, _token: token }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
     }
 
     pub(crate) fn connect(&self) -> Connection {
