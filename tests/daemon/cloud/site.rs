@@ -172,7 +172,7 @@ fn a_site_that_dies_in_the_middle_of_an_answer_ends_it_with_an_error_and_rests_u
         Event::Data(data) => data["choices"][0]["delta"]["content"].as_str().map(str::to_owned),
         Event::Done => None,
     };
-    while !content(&connection.event().unwrap()).is_some_and(|piece| !piece.is_empty()) {}
+    while content(&connection.event().unwrap()).is_none_or(|piece| piece.is_empty()) {}
     server.kill();
     let events = connection.events();
     let Some(Event::Data(error)) = events.iter().rev().find(|event| **event != Event::Done) else {
