@@ -355,7 +355,8 @@ impl Service {
         let again = until.unwrap_or_else(|| now.after(limits::AWAY_RETRY));
         let route = {
             let mut away = lock(&live.away);
-            away.under_way = false;
+            // Its task gets its wish once; then the device may have it.
+            (away.under_way, away.first) = (false, false);
             away.next = Some(again.max(now.after(limits::AWAY_RETRY_MIN)));
             away.route.clone()
         };

@@ -254,7 +254,7 @@ impl Service {
         let deadline = budget.map(|budget| Deadline::after(now, budget));
         let route = self.route(&request)?;
         let live = Live::new(request, keeping, deadline, now, None);
-        lock(&live.away).route = route;
+        self.set_route(&live, route);
         Ok(Arc::new(live))
     }
 

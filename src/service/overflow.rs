@@ -77,7 +77,7 @@ impl Service {
                 }
                 Err(Stop::Denied(denial)) => {
                     self.note_denial(&live, &denial).await;
-                    if matches!(lock(&live.away).route, Route::Away(_)) && self.take_from_queue(&live) {
+                    if self.gives_up(&live) {
                         self.dismiss(&live, egress::denied(&denial));
                     }
                 }
@@ -89,8 +89,9 @@ impl Service {
                         lock(&live.away).next = Some(again);
                         sooner(again);
                     }
-                    let away = matches!(lock(&live.away).route, Route::Away(_));
-                    if away && no_way.ends(live.deadline.is_some()) && self.take_from_queue(&live) {
+                    // The device does not stand idle for somebody who may come.
+                    let wish = lock(&live.away).first && no_way.kind != Nobody::Busy;
+                    if (wish || no_way.ends(live.deadline.is_some())) && self.gives_up(&live) {
                         let wait = no_way.until.map(|until| until.since(now));
                         self.dismiss(&live, egress::nobody(&no_way, wait));
                     } else {
@@ -100,6 +101,16 @@ impl Service {
             }
         }
         next
+    }
+
+    /// Nobody elsewhere is going to answer it. True when it is out of the queue and has to end; one that the
+    /// device can answer waits for the device instead.
+    fn gives_up(&self, live: &Arc<Live>) -> bool {
+        let only_away = matches!(lock(&live.away).route, Route::Away(_));
+        if !only_away && std::mem::replace(&mut lock(&live.away).first, false) && self.take_from_queue(live) {
+            self.requeue(live);
+        }
+        only_away && self.take_from_queue(live)
     }
 
     /// Whom to ask for a request that waits; `None` when it is to go on waiting here.
@@ -128,7 +139,8 @@ impl Service {
         }
         // The estimate changes with the queue, which says so, and with time, which does not.
         if outlook.left.is_some() {
-            sooner(now.after(limits::OVERFLOW_LOOK));
+            let slack = outlook.slack().unwrap_or(limits::OVERFLOW_LOOK);
+            sooner(now.after(slack.clamp(limits::AWAY_RETRY_MIN, limits::OVERFLOW_LOOK)));
         }
         None
     }
@@ -136,7 +148,12 @@ impl Service {
     fn outlook_of(&self, live: &Live, now: BootTime) -> Outlook {
         let s = &self.shared;
         let ticket = *lock(&live.ticket);
-        let ahead = ticket.map_or(Work::default(), |ticket| s.queue().ahead_of(ticket).1);
+        let mut ahead = ticket.map_or(Work::default(), |ticket| s.queue().ahead_of(ticket).1);
+        let running = s.stats.running.load(std::sync::atomic::Ordering::Relaxed);
+        if s.engine.borrow().model().is_some_and(|model| running >= model.slots as u64) {
+            // Each slot is in the middle of an answer, on average.
+            ahead.answer += s.answer_mean() * running / 2;
+        }
         Outlook {
             speed: s.speed(),
             ahead,
