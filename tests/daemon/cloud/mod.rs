@@ -4,6 +4,7 @@ mod budget;
 mod egress;
 mod failures;
 mod named;
+mod network;
 mod overflow;
 
 use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf};
@@ -60,6 +61,18 @@ impl Plant {
 
     fn begin(policy: &str, toml: &str, more: &[&str], start: fn(&str, &[&str]) -> Daemon) -> Self {
         let router = Router::start();
+        let base_url = router.base_url();
+        Self::at(router, &base_url, (policy, toml), more, start)
+    }
+
+    /// With a router that is reached by this address.
+    pub(crate) fn at(
+        router: Router,
+        base_url: &str,
+        (policy, toml): (&str, &str),
+        more: &[&str],
+        start: fn(&str, &[&str]) -> Daemon,
+    ) -> Self {
         let files = tempfile::tempdir().unwrap();
         let write = |name: &str, text: &str| {
             let path = files.path().join(name);
@@ -68,7 +81,7 @@ impl Plant {
             path.display().to_string()
         };
         let settings = [
-            format!("cloud.base_url={}", router.base_url()),
+            format!("cloud.base_url={base_url}"),
             format!("cloud.token_file={}", write("token", TOKEN)),
             format!("policy.file={}", write("policy.toml", policy)),
         ];
