@@ -8,7 +8,8 @@ use tokio::sync::mpsc;
 use super::{
     Progress, Service,
     away::Route,
-    egress::{self, Stop, account, body_of, need, price},
+    bill::{Bill, Call},
+    egress::{self, Stop, price},
     heard::Heard,
     live::Live,
     notice::News,
@@ -18,36 +19,12 @@ use super::{
     shared::lock,
 };
 use crate::{
-    cloud::{
-        Class, Cure, Failed, Fault, NoWay, Nobody, Outgoing, Reservation, Served, Target, Timers, Way, draft,
-    },
-    domain::{Delta, Error, ErrorKind, MicroUsd, Outcome, Result, Usage, Zone, limits},
+    cloud::{Class, Cure, Failed, Fault, NoWay, Nobody, Served, Target, Timers, Way},
+    domain::{Delta, Error, ErrorKind, MicroUsd, Outcome, Usage, limits},
     engine::Cancel,
-    policy::{Draft, Permit, Restore},
-    store::{AuditEntry, AuditEvent, Digest, NewEgress, Settlement, UsageEntry},
 };
-
-/// A call that is on record.
-struct Call {
-    way: Way,
-    /// What the audit says of it; `settles` is its own row.
-    entry: AuditEntry,
-    reservation: Option<Reservation>,
-    session: String,
-    prompt_tokens: u64,
-}
-
-/// How a call ended, for the books.
-struct Bill {
-    reason: String,
-    usage: Usage,
-    cost: MicroUsd,
-    bytes_in: u64,
-    answered: bool,
-}
-
 /// What came of one provider.
-enum Tried {
+pub(super) enum Tried {
     /// The request has its final, or nobody wants one any more.
     Over,
     /// Another may do better.
@@ -159,73 +136,6 @@ impl Service {
         }
     }
 
-    /// From a provider to a permit, its money and its row of the audit.
-    async fn begin_call(&self, live: &Arc<Live>, way: Way) -> Result<(Call, Permit, Restore), Tried> {
-        let s = &self.shared;
-        let body = body_of(live);
-        let need = need(live, &body);
-        let outgoing = Outgoing {
-            model: &way.named,
-            provider: way.provider(),
-            max_tokens: live.request.options.tokens_max,
-        };
-        let total = self.timers(live).total;
-        let draft = Draft {
-            client: live.key().client.clone(),
-            id: live.key().id.clone(),
-            zone: way.zone,
-            provider: way.provider().to_owned(),
-            body: draft(&body, outgoing),
-            worst_cost: Some(way.worst),
-            expires: s.clock.boot().after(total),
-        };
-        let policy = self.policy();
-        let (permit, restore) = policy
-            .permit(&self.subject(live, &policy), draft)
-            .map_err(|denial| Tried::Next(Fault::new(Class::Unsupported, denial.reason)))?;
-        let reservation = match way.zone {
-            Zone::Cloud => {
-                let account = account(live, way.provider());
-                let reserved = lock(&s.remotes.budget).reserve(account, way.worst, self.today());
-                Some(reserved.map_err(|over| {
-                    // Others were quicker to spend what was left.
-                    Tried::Stop(Error::new(ErrorKind::BudgetExhausted, over.to_string()))
-                })?)
-            }
-            _ => None,
-        };
-        let entry = AuditEntry {
-            event: AuditEvent::Sent,
-            provider: way.provider().to_owned(),
-            model: way.model.clone(),
-            rule: permit.rule().to_owned(),
-            reason: redacted(&permit),
-            sent: Some(Digest(permit.digest())),
-            bytes_out: permit.bytes().len() as u64,
-            cost: Some(way.worst),
-            ..self.entry(live, way.zone)
-        };
-        let session = uuid::Uuid::now_v7().to_string();
-        let new = NewEgress { entry: entry.clone(), session: session.clone(), reserved: way.worst };
-        match s.store.send(new).await {
-            Ok(head) => {
-                let entry = AuditEntry { settles: Some(head.seq), ..entry };
-                Ok((
-                    Call { way, entry, reservation, session, prompt_tokens: need.prompt_tokens },
-                    permit,
-                    restore,
-                ))
-            }
-            Err(error) => {
-                // What cannot be put on record does not leave.
-                if let Some(reservation) = reservation {
-                    lock(&s.remotes.budget).settle(reservation, MicroUsd::ZERO);
-                }
-                Err(Tried::Stop(error))
-            }
-        }
-    }
-
     async fn served(
         &self,
         live: &Arc<Live>,
@@ -304,35 +214,6 @@ impl Service {
         }
     }
 
-    /// Books what a call cost, in the ledger, the audit and the budget.
-    async fn settle_call(&self, call: Call, bill: Bill) {
-        let Call { way, entry, reservation, .. } = call;
-        if let Some(reservation) = reservation {
-            lock(&self.shared.remotes.budget).settle(reservation, bill.cost);
-        }
-        let usage = UsageEntry {
-            zone: way.zone.name().into(),
-            provider: way.provider().into(),
-            model: way.model.clone(),
-            prompt_tokens: bill.usage.prompt_tokens as u64,
-            completion_tokens: bill.usage.completion_tokens as u64,
-            bytes_out: entry.bytes_out,
-            cost_micro_usd: bill.cost.0,
-        };
-        let entry = AuditEntry {
-            at: self.shared.clock.stamp(),
-            event: AuditEvent::Settled,
-            reason: bill.reason,
-            bytes_in: bill.bytes_in,
-            cost: Some(bill.cost),
-            ..entry
-        };
-        let settlement = Settlement { entry, usage, requests: u64::from(bill.answered) };
-        if let Err(error) = self.shared.store.settle(settlement).await {
-            tracing::error!(%error, "what a call cost is not in the ledger; the next start books the most that it can have cost");
-        }
-    }
-
     /// Ends a request that was on its way elsewhere with an error, or gives it back to the device where
     /// that may still answer it.
     fn end_away(&self, live: &Arc<Live>, caller: Option<mpsc::Sender<Delta>>, error: Error) {
@@ -382,33 +263,13 @@ impl Service {
         }
     }
 
-    fn timers(&self, live: &Live) -> Timers {
+    pub(super) fn timers(&self, live: &Live) -> Timers {
         let timers = self.shared.remotes.options().timers;
         let left = live.deadline.map(|d| d.remaining(self.shared.clock.boot()).unwrap_or(Duration::ZERO));
         Timers { total: left.map_or(timers.total, |left| left.min(timers.total)), ..timers }
     }
 }
 
-impl Call {
-    /// The books of a call that did not come to its end: what was written is likely to be on the bill.
-    fn broken_off(&self, reason: &str, answer_tokens: usize) -> Bill {
-        Bill {
-            reason: format!("{reason} (its cost is an estimate)"),
-            usage: Usage { prompt_tokens: self.prompt_tokens as usize, completion_tokens: answer_tokens },
-            cost: price(&self.way, self.prompt_tokens, answer_tokens as u64),
-            bytes_in: 0,
-            answered: false,
-        }
-    }
-}
-
 fn place(way: &Way) -> String {
     format!("{}:{}", way.zone.name(), way.provider())
-}
-
-fn redacted(permit: &Permit) -> String {
-    match permit.redacted() {
-        [] => String::new(),
-        names => format!("replaced: {}", names.join(", ")),
-    }
 }

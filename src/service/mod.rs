@@ -17,6 +17,7 @@
 
 mod answer;
 mod away;
+mod bill;
 mod board;
 mod body;
 mod call;
