@@ -31,12 +31,12 @@ impl Daemon {
         let config = write(
             "outpost.toml",
             &format!(
-                "[http]\nsocket = {:?}\n[store]\npath = {:?}\n[cloud]\nbase_url = {base_url:?}\ntoken_file = {:?}\n\
-                 [policy]\nfile = {:?}\n[[client]]\nname = \"me\"\nuid = {uid}\ndata_class = \"public\"\n",
-                dir.path().join("o.sock"),
-                dir.path().join("state"),
-                write("token", token),
-                write("policy.toml", policy),
+                "[http]\nsocket = '{}'\n[store]\npath = '{}'\n[cloud]\nbase_url = '{base_url}'\ntoken_file = '{}'\n\
+                 [policy]\nfile = '{}'\n[[client]]\nname = \"me\"\nuid = {uid}\ndata_class = \"public\"\n",
+                dir.path().join("o.sock").display(),
+                dir.path().join("state").display(),
+                write("token", token).display(),
+                write("policy.toml", policy).display(),
             ),
         );
         let log = File::create(dir.path().join("log")).unwrap();

@@ -67,13 +67,15 @@ impl Rules {
                 _ => "redact = [\"ipv4\", \"phone\", \"iban\", \"mac\"]\n",
             };
             let cap = if dice.one_in(3) { "max_usd_per_request = 0.01\n" } else { "" };
-            text +=
-                &format!("[[rule]]\nname = \"allow {n}\"\neffect = \"allow\"\n{}{redact}{cap}", allow.toml());
+            let rule =
+                format!("[[rule]]\nname = \"allow {n}\"\neffect = \"allow\"\n{}{redact}{cap}", allow.toml());
+            text.push_str(&rule);
         }
         let keeps: Vec<&'static str> = SECRETS.into_iter().filter(|_| dice.one_in(2)).collect();
         if !keeps.is_empty() {
-            text +=
-                &format!("[[rule]]\nname = \"keep\"\neffect = \"deny\"\nwhen = {{ contains = {keeps:?} }}\n");
+            let rule =
+                format!("[[rule]]\nname = \"keep\"\neffect = \"deny\"\nwhen = {{ contains = {keeps:?} }}\n");
+            text.push_str(&rule);
         }
         let policy =
             Policy::parse(Path::new("policy.toml"), &text).unwrap_or_else(|e| panic!("{e:?}\n{text}"));
