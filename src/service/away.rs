@@ -32,6 +32,8 @@ pub(super) struct Away {
     pub(super) under_way: bool,
     /// Not before this it is tried again.
     pub(super) next: Option<BootTime>,
+    /// Times that somebody was asked and failed, without a rest that would have kept the next from trying.
+    pub(super) rounds: u32,
     /// Why it was put off, as it was last told.
     pub(super) told: Option<String>,
     /// The policy keeps it here.

@@ -28,6 +28,8 @@ pub(super) struct Call {
 
 /// How a call ended, for the books.
 pub(super) struct Bill {
+    /// One word for the metrics.
+    pub(super) result: &'static str,
     pub(super) reason: String,
     pub(super) usage: Usage,
     pub(super) cost: MicroUsd,
@@ -110,6 +112,7 @@ impl Service {
     /// Books what a call cost, in the ledger, the audit and the budget.
     pub(super) async fn settle_call(&self, call: Call, bill: Bill) {
         let Call { way, entry, reservation, .. } = call;
+        self.shared.metrics.called(way.zone, bill.result, bill.cost);
         if let Some(reservation) = reservation {
             lock(&self.shared.remotes.budget).settle(reservation, bill.cost);
         }
@@ -139,9 +142,11 @@ impl Service {
 
 impl Call {
     /// The books of a call that did not come to its end: what was written is likely to be on the bill.
-    pub(super) fn broken_off(&self, reason: &str, answer_tokens: usize) -> Bill {
+    pub(super) fn broken_off(&self, result: &'static str, why: &str, answer_tokens: usize) -> Bill {
+        let words = if why.is_empty() { result.to_owned() } else { format!("{result}: {why}") };
         Bill {
-            reason: format!("{reason} (its cost is an estimate)"),
+            result,
+            reason: format!("{words} (its cost is an estimate)"),
             usage: Usage { prompt_tokens: self.prompt_tokens as usize, completion_tokens: answer_tokens },
             cost: price(&self.way, self.prompt_tokens, answer_tokens as u64),
             bytes_in: 0,

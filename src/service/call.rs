@@ -69,14 +69,22 @@ impl Service {
                 Tried::Next(fault) => last = Some(fault),
             }
         }
-        let no_way = last.map(|fault| NoWay {
-            why: format!("{} asked; the last said {}: {}", tried.len(), fault.class.name(), fault.words),
-            until: None,
-            kind: match fault.class {
-                Class::ModelUnavailable => Nobody::UnknownModel,
-                Class::ContextTooLong => Nobody::TooLong,
-                _ => Nobody::Yet,
-            },
+        let no_way = last.map(|fault| {
+            // A network that is gone has cost nothing, however often it was tried.
+            if fault.class != Class::Unreachable {
+                lock(&live.away).rounds += 1;
+            }
+            let tired = lock(&live.away).rounds >= limits::AWAY_ROUNDS_MAX;
+            NoWay {
+                why: format!("{} asked; the last said {}: {}", tried.len(), fault.class.name(), fault.words),
+                until: None,
+                kind: match fault.class {
+                    Class::ModelUnavailable => Nobody::UnknownModel,
+                    Class::ContextTooLong => Nobody::TooLong,
+                    _ if tired => Nobody::Fit,
+                    _ => Nobody::Yet,
+                },
+            }
         });
         self.put_off(&live, caller, no_way);
     }
@@ -128,7 +136,7 @@ impl Service {
             Err(error) => {
                 live.stop(Cancel::Caller);
                 let answer_tokens = heard.tokens() + held.tokens;
-                let bill = call.broken_off(error.kind.name(), answer_tokens);
+                let bill = call.broken_off(error.kind.name(), "", answer_tokens);
                 self.settle_call(call, bill).await;
                 self.dismiss(live, error);
                 Tried::Over
@@ -156,7 +164,9 @@ impl Service {
             None => format!("answered{estimated}"),
             Some(why) => format!("{}: {why}{estimated}", Class::SchemaMissed.name()),
         };
-        let bill = Bill { reason, usage, cost, bytes_in: served.bytes_in, answered: missed.is_none() };
+        let result = if missed.is_none() { "answered" } else { Class::SchemaMissed.name() };
+        let bill =
+            Bill { result, reason, usage, cost, bytes_in: served.bytes_in, answered: missed.is_none() };
         let way = call.way.clone();
         self.settle_call(call, bill).await;
         if let Some(why) = missed {
@@ -186,7 +196,7 @@ impl Service {
             id = %live.key().id, provider = way.provider(), model = way.model,
             fault = fault.class.name(), why = fault.words, "a provider failed"
         );
-        let mut bill = call.broken_off(&format!("{}: {}", fault.class.name(), fault.words), answer_tokens);
+        let mut bill = call.broken_off(fault.class.name(), &fault.words, answer_tokens);
         bill.bytes_in = bytes_in;
         if !billed {
             (bill.cost, bill.usage) = (MicroUsd::ZERO, Usage::default());
@@ -238,6 +248,7 @@ impl Service {
             let mut away = lock(&live.away);
             // Its task gets its wish once; then the device may have it.
             (away.under_way, away.first) = (false, false);
+            away.kept |= away.rounds >= limits::AWAY_ROUNDS_MAX;
             away.next = Some(again.max(now.after(limits::AWAY_RETRY_MIN)));
             away.route.clone()
         };

@@ -82,8 +82,11 @@ impl Service {
                     }
                 }
                 Err(Stop::NoWay(no_way)) => {
-                    if no_way.kind != Nobody::Busy {
-                        // What is under way ends with a call, and then everybody is looked at again.
+                    if no_way.kind == Nobody::Busy {
+                        // What is under way ends with a call, and then everybody is looked at again; this is for
+                        // what somebody else has begun.
+                        sooner(now.after(limits::OVERFLOW_LOOK));
+                    } else {
                         let again = no_way.until.unwrap_or_else(|| now.after(limits::AWAY_RETRY));
                         let again = again.max(now.after(limits::AWAY_RETRY_MIN));
                         lock(&live.away).next = Some(again);

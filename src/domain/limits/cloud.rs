@@ -54,6 +54,9 @@ pub const BUDGETS_MAX: usize = 256;
 pub const PRICES_MAX: usize = 256;
 /// Providers that may be asked for one request. Configuration beyond it is refused.
 pub const CALL_ATTEMPTS_MAX: usize = 12;
+/// Times that a request is taken to providers, each time to as many as `cloud.attempts`, before it is
+/// given up or left to the device: failures cost money, too.
+pub const AWAY_ROUNDS_MAX: u32 = 5;
 /// Before another look for somebody elsewhere, when nobody knows when there will be one.
 pub const AWAY_RETRY: Duration = Duration::from_secs(5);
 /// Shortest time between two such looks for one request.
