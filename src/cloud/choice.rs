@@ -43,8 +43,10 @@ pub enum Objection {
     Lacks(&'static str),
     /// Nobody knows what it costs.
     NoPrice,
-    /// The policy or a breaker keeps it away.
+    /// A breaker keeps it away.
     Kept(String),
+    /// The policy keeps it away.
+    Denied(String),
     /// There is no money for it.
     Budget(String),
 }
@@ -57,7 +59,7 @@ impl fmt::Display for Objection {
             Self::Context(tokens) => write!(f, "takes {tokens} tokens of prompt and answer together"),
             Self::Lacks(what) => write!(f, "is not known to offer {what}"),
             Self::NoPrice => f.write_str("has no known price"),
-            Self::Kept(why) | Self::Budget(why) => f.write_str(why),
+            Self::Kept(why) | Self::Denied(why) | Self::Budget(why) => f.write_str(why),
         }
     }
 }
@@ -134,7 +136,7 @@ fn fits(question: &Question<'_>, listing: &Listing) -> Result<MicroUsd, Objectio
     if !listing.live {
         return Err(Objection::NotLive);
     }
-    let tokens = need.prompt_tokens + need.answer_tokens;
+    let tokens = need.prompt_tokens.saturating_add(need.answer_tokens);
     if let Some(context) = listing.context.filter(|context| *context < tokens) {
         return Err(Objection::Context(context));
     }

@@ -13,7 +13,7 @@ use super::{
     budget::Budget,
     carrier::{Carrier, Timers},
     catalogue::{Catalogue, Listing, Price},
-    fault::{Class, Fault},
+    fault::{Class, Cure, Fault},
     measure::Measures,
     name::ModelName,
     ways::Way,
@@ -261,11 +261,18 @@ impl Remotes {
     pub fn failed(&self, way: &Way, client: &ClientId, fault: &Fault, now: BootTime) {
         let mut state = self.state();
         state.breakers[way.server].failed(&way.pair(), fault, now);
-        state.measures.failed(&way.model, &way.listing);
+        let its_own = !matches!(
+            fault.class,
+            Class::BadRequest | Class::ContextTooLong | Class::Unsupported | Class::Unreachable
+        );
+        if its_own && fault.class.cure() == Cure::Another {
+            state.measures.failed(&way.model, &way.listing);
+        }
         state.warm.remove(client);
         if matches!(fault.class, Class::ModelUnavailable | Class::Gone) {
             // What the catalogue says of it is no longer so.
-            state.known.next = None;
+            let soonest = state.known.read.map(|read| read.after(limits::CATALOGUE_RETRY));
+            state.known.next = state.known.next.min(soonest.or(state.known.next));
         }
     }
 

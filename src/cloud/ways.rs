@@ -61,6 +61,8 @@ pub enum Nobody {
     TooLong,
     /// Nobody offers such a model.
     UnknownModel,
+    /// The policy lets nobody have it who could.
+    Denied,
     /// Nobody may have it or can do it.
     Fit,
 }
@@ -71,7 +73,7 @@ impl NoWay {
         match self.kind {
             Nobody::Busy => false,
             Nobody::Yet => !has_deadline,
-            Nobody::Money | Nobody::TooLong | Nobody::UnknownModel | Nobody::Fit => true,
+            Nobody::Money | Nobody::TooLong | Nobody::UnknownModel | Nobody::Denied | Nobody::Fit => true,
         }
     }
 }
@@ -86,6 +88,8 @@ pub struct Ask<'a> {
     pub client: &'a ClientId,
     /// Whether the cloud is asked before the sites.
     pub cloud_first: bool,
+    /// How far it goes.
+    pub farthest: Zone,
 }
 
 impl Remotes {
@@ -106,7 +110,8 @@ impl Remotes {
             Target::Any => {
                 let all: Vec<usize> = (0..self.sites.len()).collect();
                 sites = self.site_ways(ask, &all, now, &mut kept, &mut search);
-                if let Some(model) = self.router.as_ref().and_then(|router| router.model.as_deref()) {
+                let router = self.router.as_ref().filter(|_| ask.farthest == Zone::Cloud);
+                if let Some(model) = router.and_then(|router| router.model.as_deref()) {
                     let name = ModelName { model: model.into(), pin: Pin::Any };
                     cloud = self.cloud_ways(ask, &name, now, &mut kept, &mut search);
                 }
@@ -141,12 +146,15 @@ impl Remotes {
             search.unknown_model(format!("nobody offers {}", name.model));
             return Vec::new();
         }
+        let router_calls = self.router.as_ref().map_or(0, |router| router.calls_max);
         let state = self.state();
         if let Some(rest) = state.breakers[0].account(now) {
             search.wait(rest.why.clone(), Some(rest.until));
             return Vec::new();
         }
-        if self.room[0].available_permits() == 0 {
+        // After a cut of the network one finds out for all whether it is back.
+        let under_way = router_calls.saturating_sub(self.room[0].available_permits());
+        if self.room[0].available_permits() == 0 || (state.breakers[0].is_shaky() && under_way > 0) {
             search.busy("as many calls as allowed are under way".into());
             return Vec::new();
         }
@@ -239,6 +247,7 @@ struct Search {
     objections: usize,
     too_long: usize,
     budget: usize,
+    denied: usize,
 }
 
 impl Search {
@@ -271,6 +280,7 @@ impl Search {
             self.objections += 1;
             self.too_long += usize::from(matches!(objection, Objection::Context(_)));
             self.budget += usize::from(matches!(objection, Objection::Budget(_)));
+            self.denied += usize::from(matches!(objection, Objection::Denied(_)));
             self.whys.push(match objection {
                 // It says whose.
                 Objection::Budget(why) => why.clone(),
@@ -291,6 +301,8 @@ impl Search {
             Nobody::Yet
         } else if self.budget > 0 {
             Nobody::Money
+        } else if self.denied > 0 {
+            Nobody::Denied
         } else if self.objections > 0 && self.too_long == self.objections {
             Nobody::TooLong
         } else if self.unknown && self.objections == 0 {

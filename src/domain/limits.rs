@@ -75,6 +75,8 @@ pub const ENGINE_SOUND_STEPS: u64 = 10_000;
 /// Tokens of one prefill chunk. A chunk is what a cancel waits for at most.
 pub const PREFILL_CHUNK_TOKENS: usize = 128;
 
+/// Tokens of one answer that a request may ask for. Beyond: this many; no context is larger.
+pub const ANSWER_TOKENS_MAX: usize = 1 << 24;
 /// Connections served at once per listener. Beyond: they wait in the kernel's backlog.
 pub const CONNECTIONS_MAX: usize = 128;
 /// From connect, or from the last answer, to the end of the next request's head. Beyond: closed.

@@ -18,6 +18,8 @@ pub struct Outlook {
     pub left: Option<Duration>,
     /// The board is too hot to be given more.
     pub hot: bool,
+    /// There is no model here, and none will be there in time.
+    pub no_model: bool,
     /// Its task wants it answered elsewhere.
     pub prefers_away: bool,
 }
@@ -29,6 +31,8 @@ pub enum Why {
     Preferred,
     /// The board is too hot.
     Hot,
+    /// The device has no model.
+    NoModel,
     /// The device is likely to be late.
     Late,
 }
@@ -39,6 +43,7 @@ impl Why {
         match self {
             Self::Preferred => "its task prefers another zone",
             Self::Hot => "the board is too hot",
+            Self::NoModel => "there is no model here",
             Self::Late => "this device is likely to be late",
         }
     }
@@ -52,6 +57,9 @@ impl Outlook {
         }
         if self.hot {
             return Some(Why::Hot);
+        }
+        if self.no_model {
+            return Some(Why::NoModel);
         }
         self.slack().filter(Duration::is_zero).map(|_| Why::Late)
     }
@@ -75,6 +83,7 @@ mod tests {
         own: Work { prompt: 100, answer: 20 },
         left: Some(Duration::from_secs(13)),
         hot: false,
+        no_model: false,
         prefers_away: false,
     };
 
@@ -86,6 +95,7 @@ mod tests {
         assert_eq!(late.overflow(), Some(Why::Late));
         assert_eq!(Outlook { left: None, ..late }.overflow(), None, "no deadline is never missed");
         assert_eq!(Outlook { speed: Speed::default(), ..late }.overflow(), None, "nothing was measured yet");
+        assert_eq!(Outlook { no_model: true, ..OUTLOOK }.overflow(), Some(Why::NoModel));
         assert_eq!(Outlook { hot: true, ..OUTLOOK }.overflow(), Some(Why::Hot));
         assert_eq!(Outlook { prefers_away: true, ..OUTLOOK }.overflow(), Some(Why::Preferred));
     }

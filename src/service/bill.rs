@@ -10,7 +10,7 @@ use super::{
     shared::lock,
 };
 use crate::{
-    cloud::{Class, Fault, Outgoing, Reservation, Way, draft},
+    cloud::{Outgoing, Reservation, Way, draft},
     domain::{Error, ErrorKind, MicroUsd, Usage, Zone},
     policy::{Draft, Permit, Restore},
     store::{AuditEntry, AuditEvent, Digest, NewEgress, Settlement, UsageEntry},
@@ -35,6 +35,8 @@ pub(super) struct Bill {
     pub(super) cost: MicroUsd,
     pub(super) bytes_in: u64,
     pub(super) answered: bool,
+    /// Nothing of it has left: there was no network.
+    pub(super) unsent: bool,
 }
 
 impl Service {
@@ -63,9 +65,7 @@ impl Service {
             expires: s.clock.boot().after(total),
         };
         let policy = self.policy();
-        let (permit, restore) = policy
-            .permit(&self.subject(live, &policy), draft)
-            .map_err(|denial| Tried::Next(Fault::new(Class::Unsupported, denial.reason)))?;
+        let (permit, restore) = policy.permit(&self.subject(live, &policy), draft).map_err(Tried::Denied)?;
         let reservation = match way.zone {
             Zone::Cloud => {
                 let account = account(live, way.provider());
@@ -122,7 +122,7 @@ impl Service {
             model: way.model.clone(),
             prompt_tokens: bill.usage.prompt_tokens as u64,
             completion_tokens: bill.usage.completion_tokens as u64,
-            bytes_out: entry.bytes_out,
+            bytes_out: if bill.unsent { 0 } else { entry.bytes_out },
             cost_micro_usd: bill.cost.0,
         };
         let entry = AuditEntry {
@@ -151,6 +151,7 @@ impl Call {
             cost: price(&self.way, self.prompt_tokens, answer_tokens as u64),
             bytes_in: 0,
             answered: false,
+            unsent: false,
         }
     }
 }

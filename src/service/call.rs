@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::sync::mpsc;
 
 use super::{
-    Progress, Service,
+    Keeping, Progress, Reply, Service,
     away::Route,
     bill::{Bill, Call},
     egress::{self, Stop, price},
@@ -22,6 +22,7 @@ use crate::{
     cloud::{Class, Cure, Failed, Fault, NoWay, Nobody, Served, Target, Timers, Way},
     domain::{Delta, Error, ErrorKind, MicroUsd, Outcome, Usage, limits},
     engine::Cancel,
+    policy::Denial,
 };
 /// What came of one provider.
 pub(super) enum Tried {
@@ -31,6 +32,8 @@ pub(super) enum Tried {
     Next(Fault),
     /// Nobody would.
     Stop(Error),
+    /// The policy keeps it here after all.
+    Denied(Denial),
 }
 
 impl Service {
@@ -44,6 +47,10 @@ impl Service {
         for _ in 0..2 * attempts {
             if tried.len() >= attempts {
                 break;
+            }
+            if let Some(error) = self.is_over(&live) {
+                lock(&live.away).under_way = false;
+                return self.dismiss(&live, error);
             }
             let way = match self.ways(&live, &target) {
                 Ok(ways) => ways.into_iter().find(|way| !tried.iter().any(|name| name == way.provider())),
@@ -66,14 +73,23 @@ impl Service {
             match outcome {
                 Tried::Over => return,
                 Tried::Stop(error) => return self.end_away(&live, caller, error),
+                Tried::Denied(denial) => {
+                    self.note_denial(&live, &denial).await;
+                    return self.end_away(&live, caller, egress::denied(&denial));
+                }
                 Tried::Next(fault) => last = Some(fault),
             }
         }
         let no_way = last.map(|fault| {
-            // A network that is gone has cost nothing, however often it was tried.
-            if fault.class != Class::Unreachable {
-                lock(&live.away).rounds += 1;
-            }
+            lock(&live.away).rounds += match fault.class {
+                // A network that is gone has cost nothing, however often it was tried.
+                Class::Unreachable => 0,
+                // It is the request's own: the next round would end, and cost, as this one.
+                Class::Empty | Class::SchemaMissed | Class::Unsupported | Class::ContextTooLong => {
+                    limits::AWAY_ROUNDS_MAX
+                }
+                _ => 1,
+            };
             let tired = lock(&live.away).rounds >= limits::AWAY_ROUNDS_MAX;
             NoWay {
                 why: format!("{} asked; the last said {}: {}", tried.len(), fault.class.name(), fault.words),
@@ -90,11 +106,14 @@ impl Service {
     }
 
     async fn try_way(&self, live: &Arc<Live>, way: Way, caller: &mut Option<mpsc::Sender<Delta>>) -> Tried {
+        let s = &self.shared;
+        let Some(carrier) = s.remotes.carrier(&way) else {
+            return Tried::Next(Fault::new(Class::Gone, "there is no way there any more"));
+        };
         let (call, permit, restore) = match self.begin_call(live, way).await {
             Ok(begun) => begun,
             Err(tried) => return tried,
         };
-        let s = &self.shared;
         if live.is_durable() && live.claim_begin() {
             s.store.note_begin(live.key().clone());
         }
@@ -109,12 +128,13 @@ impl Service {
             zone: call.way.zone,
             provider: call.way.provider().to_owned(),
         };
-        let hold = live.request.needs.format.is_some();
+        // What is held against a schema is looked at as a whole, and put back as JSON writes it.
+        let hold =
+            live.request.needs.format.is_some() || matches!(live.keeping, Keeping::Durable(Reply::Task(_)));
         let (sender, pieces) = mpsc::channel(limits::DELTAS_IN_FLIGHT_MAX);
         let (restored, mut whole) = mpsc::channel(limits::DELTAS_IN_FLIGHT_MAX);
         let mut relay = Relay::new(restore, hold);
         let mut heard = Heard::default();
-        let Some(carrier) = s.remotes.carrier(&call.way) else { return Tried::Over };
         let timers = self.timers(live);
         let end = {
             let sending = carrier.send(permit, &call.session, timers, s.clock.boot(), sender);
@@ -123,9 +143,10 @@ impl Service {
             let all = async { tokio::join!(sending, relaying, hearing).0 };
             tokio::select! {
                 biased;
-                end = all => Ok(end),
+                // First: what nobody wants any more is not sent, and whose time is over is no provider's fault.
                 () = live.stopped() => Err(live.cancel.error().unwrap_or_else(too_late)),
                 () = self.until(live.deadline) => Err(too_late()),
+                end = all => Ok(end),
             }
         };
         let given = !heard.is_empty() && (caller.is_some() || wants_news(live));
@@ -165,8 +186,15 @@ impl Service {
             Some(why) => format!("{}: {why}{estimated}", Class::SchemaMissed.name()),
         };
         let result = if missed.is_none() { "answered" } else { Class::SchemaMissed.name() };
-        let bill =
-            Bill { result, reason, usage, cost, bytes_in: served.bytes_in, answered: missed.is_none() };
+        let bill = Bill {
+            result,
+            reason,
+            usage,
+            cost,
+            bytes_in: served.bytes_in,
+            answered: missed.is_none(),
+            unsent: false,
+        };
         let way = call.way.clone();
         self.settle_call(call, bill).await;
         if let Some(why) = missed {
@@ -185,6 +213,7 @@ impl Service {
             cost,
         };
         lock(&live.away).under_way = false;
+        live.frame.send_replace(Some(frame.clone()));
         self.conclude(live, frame, outcome, heard);
         Tried::Over
     }
@@ -198,6 +227,7 @@ impl Service {
         );
         let mut bill = call.broken_off(fault.class.name(), &fault.words, answer_tokens);
         bill.bytes_in = bytes_in;
+        bill.unsent = fault.class == Class::Unreachable;
         if !billed {
             (bill.cost, bill.usage) = (MicroUsd::ZERO, Usage::default());
         }
@@ -210,6 +240,8 @@ impl Service {
             let why = format!("{} failed in the middle of the answer: {}", way.provider(), fault.words);
             return Tried::Stop(Error::new(ErrorKind::ProviderError, why));
         }
+        // Whoever answers next says so himself.
+        live.frame.send_replace(None);
         match fault.class.cure() {
             Cure::Final => {
                 let why = format!("{} does not take it: {}", way.provider(), fault.words);
@@ -230,6 +262,8 @@ impl Service {
         let route = lock(&live.away).route.clone();
         let kept = error.kind == ErrorKind::PolicyDenied || error.kind == ErrorKind::BudgetExhausted;
         if route == Route::Overflow && (kept || live.frame.borrow().is_none()) {
+            // It would be the same the next time; money may come back with the next day.
+            lock(&live.away).kept |= error.kind != ErrorKind::BudgetExhausted;
             return self.put_off(live, caller, None);
         }
         lock(&live.away).under_way = false;
@@ -242,6 +276,10 @@ impl Service {
         let now = s.clock.boot();
         *lock(&live.deltas) = caller;
         live.frame.send_replace(None);
+        if live.claim_spare() {
+            // Waiting is no death of the daemon.
+            s.store.note_spared(live.key().clone());
+        }
         let until = no_way.as_ref().and_then(|no_way| no_way.until);
         let again = until.unwrap_or_else(|| now.after(limits::AWAY_RETRY));
         let route = {
@@ -277,7 +315,15 @@ impl Service {
     pub(super) fn timers(&self, live: &Live) -> Timers {
         let timers = self.shared.remotes.options().timers;
         let left = live.deadline.map(|d| d.remaining(self.shared.clock.boot()).unwrap_or(Duration::ZERO));
-        Timers { total: left.map_or(timers.total, |left| left.min(timers.total)), ..timers }
+        // The deadline itself is watched beside the call; this is for a call that does not hear of it.
+        let total = left.map_or(timers.total, |left| (left + limits::AWAY_RETRY_MIN).min(timers.total));
+        Timers { total, ..timers }
+    }
+
+    /// Why a request is not to be taken anywhere any more.
+    fn is_over(&self, live: &Live) -> Option<Error> {
+        let late = live.deadline.is_some_and(|d| d.remaining(self.shared.clock.boot()).is_none());
+        live.cancel.error().or_else(|| late.then(too_late))
     }
 }
 

@@ -215,10 +215,18 @@ impl Service {
                 }
             };
         }
-        match prepare(&live.request, &live.request.input, &model?, &*self.shared.clock) {
+        let model = match model {
+            Err(_) if self.may_overflow(live) => {
+                // It is not there yet, and whoever asks waits for it.
+                self.set_route(live, Route::Away(Target::Any));
+                return Ok(());
+            }
+            model => model?,
+        };
+        match prepare(&live.request, &live.request.input, &model, &*self.shared.clock) {
             Ok(prepared) => *lock(&live.prepared) = Some(prepared),
             Err(error) if error.kind == ErrorKind::ContextLengthExceeded && self.may_overflow(live) => {
-                lock(&live.away).route = Route::Away(Target::Any);
+                self.set_route(live, Route::Away(Target::Any));
             }
             Err(error) => return Err(error),
         }
@@ -235,7 +243,7 @@ impl Service {
     }
 
     /// Whether somebody elsewhere may answer what the device cannot.
-    fn may_overflow(&self, live: &Live) -> bool {
+    pub(super) fn may_overflow(&self, live: &Live) -> bool {
         lock(&live.away).route == Route::Overflow && self.may_leave(live, &Target::Any).is_ok()
     }
 

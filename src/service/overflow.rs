@@ -20,10 +20,11 @@ use super::{
     shared::lock,
 };
 use crate::{
-    cloud::{Nobody, Target},
+    cloud::{Account, Nobody, Target},
     domain::{BootTime, MicroUsd, Pressure, Zone, limits},
+    engine::EngineState,
     scheduler::{Outlook, Work},
-    store::{AuditEntry, AuditEvent, Egress, Settlement, UsageEntry, UsageQuery, UtcDay},
+    store::{AuditEntry, AuditEvent, Egress, Settlement, UsageEntry, UsageQuery},
 };
 
 impl Service {
@@ -157,12 +158,18 @@ impl Service {
             // Each slot is in the middle of an answer, on average.
             ahead.answer += s.answer_mean() * running / 2;
         }
+        let left = live.deadline.map(|d| d.remaining(now).unwrap_or(Duration::ZERO));
         Outlook {
             speed: s.speed(),
             ahead,
             own: self.work(live),
-            left: live.deadline.map(|d| d.remaining(now).unwrap_or(Duration::ZERO)),
+            left,
             hot: self.pressure() >= Pressure::Hot,
+            no_model: match &*s.engine.borrow() {
+                EngineState::Ready(_) => false,
+                EngineState::Absent | EngineState::Failed(_) => true,
+                EngineState::Loading(_) => left.is_some_and(|left| left < limits::LOADING_PATIENCE),
+            },
             prefers_away: self.preference(live) > Zone::Device,
         }
     }
@@ -178,7 +185,7 @@ impl Service {
         taken
     }
 
-    /// Takes up the books where the last run of the daemon left them: what was spent this month, and calls
+    /// Takes up the books where the last run of the daemon left them: what was spent, and calls
     /// of which nobody knows how they ended, at the most that they can have cost.
     pub(super) async fn take_up_books(&self) -> crate::domain::Result<()> {
         let s = &self.shared;
@@ -189,15 +196,12 @@ impl Service {
             );
             s.store.settle(self.lost(open)).await?;
         }
-        let month = UtcDay(self.today().month);
-        for query in [(Some(month), None), (Some(UtcDay(0)), Some(UtcDay(0)))] {
-            let query = UsageQuery { from: query.0, to: query.1, client: None };
-            for row in s.store.usage(query).await? {
-                if row.sums.zone == Zone::Cloud.name() && (row.day != UtcDay(0) || month.0 != 0) {
-                    let account = crate::cloud::Account { client: row.client, provider: row.sums.provider };
-                    let cost = MicroUsd(row.sums.cost_micro_usd);
-                    lock(&s.remotes.budget).spent_before(row.day.0, account, cost);
-                }
+        // All that the ledger has: which month it is may be known only later, once the clock is set.
+        for row in s.store.usage(UsageQuery::default()).await? {
+            if row.sums.zone == Zone::Cloud.name() {
+                let account = Account { client: row.client, provider: row.sums.provider };
+                let cost = MicroUsd(row.sums.cost_micro_usd);
+                lock(&s.remotes.budget).spent_before(row.day.0, account, cost);
             }
         }
         Ok(())

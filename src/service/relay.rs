@@ -22,7 +22,7 @@ impl Relay {
         Self { restore, hold, held: Delta::default() }
     }
 
-    /// Passes on until nothing more comes. `begun`: when the first piece is here.
+    /// Passes on until nothing more comes. `begun`: when the first piece is passed on.
     pub(super) async fn run(
         &mut self,
         mut pieces: mpsc::Receiver<Delta>,
@@ -33,9 +33,6 @@ impl Relay {
         let mut reasoning = Restorer::new(self.restore.clone());
         let mut first = true;
         while let Some(mut piece) = pieces.recv().await {
-            if std::mem::take(&mut first) {
-                begun();
-            }
             if self.hold {
                 self.held.append(&piece);
                 continue;
@@ -48,6 +45,9 @@ impl Relay {
                 self.held.append(&Delta { tool_calls, ..Delta::default() });
             }
             if !piece.is_empty() {
+                if std::mem::take(&mut first) {
+                    begun();
+                }
                 // Whoever no longer listens misses nothing that he could still read.
                 let _ = on.send(piece).await;
             }
@@ -64,6 +64,9 @@ impl Relay {
         let last =
             Delta { text: text.finish(), reasoning: reasoning.finish(), tool_calls, ..Delta::default() };
         if !last.is_empty() {
+            if first {
+                begun();
+            }
             let _ = on.send(last).await;
         }
     }

@@ -61,6 +61,9 @@ pub const AWAY_ROUNDS_MAX: u32 = 5;
 pub const AWAY_RETRY: Duration = Duration::from_secs(5);
 /// Shortest time between two such looks for one request.
 pub const AWAY_RETRY_MIN: Duration = Duration::from_millis(250);
+/// A request with less time than this does not wait for a model that is being loaded, if it may be
+/// answered elsewhere.
+pub const LOADING_PATIENCE: Duration = Duration::from_mins(3);
 /// Between two looks whether the device will still be in time.
 pub const OVERFLOW_LOOK: Duration = Duration::from_secs(1);
 /// For an answer from elsewhere to a request without a deadline.
