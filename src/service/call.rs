@@ -54,6 +54,8 @@ enum Tried {
     Next(Fault),
     /// Nobody would.
     Stop(Error),
+    /// It cannot be put on record, and so nothing has left.
+    Unrecorded(Error),
 }
 
 impl Service {
@@ -88,7 +90,12 @@ impl Service {
             drop(room);
             match outcome {
                 Tried::Over => return,
-                Tried::Stop(error) => return self.end_away(&live, caller, error),
+                Tried::Unrecorded(error) if live.is_durable() => {
+                    // It was accepted: the disk's trouble is to be waited out, not to be its final.
+                    self.tell_deferred(&live, &error.public);
+                    return self.put_off(&live, caller, None);
+                }
+                Tried::Stop(error) | Tried::Unrecorded(error) => return self.end_away(&live, caller, error),
                 Tried::Next(fault) => last = Some(fault),
             }
         }
@@ -221,7 +228,7 @@ impl Service {
                 if let Some(reservation) = reservation {
                     lock(&s.remotes.budget).settle(reservation, MicroUsd::ZERO);
                 }
-                Err(Tried::Stop(error))
+                Err(Tried::Unrecorded(error))
             }
         }
     }
