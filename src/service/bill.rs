@@ -104,7 +104,7 @@ impl Service {
                 if let Some(reservation) = reservation {
                     lock(&s.remotes.budget).settle(reservation, MicroUsd::ZERO);
                 }
-                Err(Tried::Stop(error))
+                Err(Tried::Unrecorded(error))
             }
         }
     }

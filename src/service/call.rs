@@ -34,6 +34,8 @@ pub(super) enum Tried {
     Stop(Error),
     /// The policy keeps it here after all.
     Denied(Denial),
+    /// It cannot be put on record, and so nothing has left.
+    Unrecorded(Error),
 }
 
 impl Service {
@@ -72,11 +74,16 @@ impl Service {
             drop(room);
             match outcome {
                 Tried::Over => return,
-                Tried::Stop(error) => return self.end_away(&live, caller, error),
                 Tried::Denied(denial) => {
                     self.note_denial(&live, &denial).await;
                     return self.end_away(&live, caller, egress::denied(&denial));
                 }
+                Tried::Unrecorded(error) if live.is_durable() => {
+                    // It was accepted: the disk's trouble is to be waited out, not to be its final.
+                    self.tell_deferred(&live, &error.public);
+                    return self.put_off(&live, caller, None);
+                }
+                Tried::Stop(error) | Tried::Unrecorded(error) => return self.end_away(&live, caller, error),
                 Tried::Next(fault) => last = Some(fault),
             }
         }

@@ -10,13 +10,18 @@
 #![allow(clippy::unwrap_used, reason = "a poisoned lock is a failed test")]
 
 mod board;
+mod books;
 mod broker;
+#[allow(dead_code, reason = "the stand-in for the router needs more of it")]
+#[path = "../support/hf/catalogue.rs"]
+mod catalogue;
 mod check;
 mod client;
 mod clock;
 mod dice;
 mod disk;
 mod engine;
+mod remote;
 mod world;
 
 use world::{Plan, play};
@@ -67,6 +72,18 @@ fn a_final_that_leaves_the_outbox_before_its_puback_is_noticed() {
 fn a_final_that_is_said_to_be_stored_and_is_not_is_noticed() {
     let wrong = troubles(DAYS_WITH_A_BUG, Plan { loses_finals: true, ..Plan::default() });
     assert!(!wrong.is_empty());
+}
+
+#[test]
+fn a_settlement_that_is_skipped_is_noticed() {
+    let wrong = troubles(DAYS_WITH_A_BUG, Plan { loses_settlements: true, ..Plan::default() });
+    assert!(wrong.iter().any(|w| w.contains("nobody knows how it ended")), "{wrong:?}");
+}
+
+#[test]
+fn the_days_see_calls_that_answer_and_calls_that_die_with_the_daemon() {
+    let seen = (0..100).map(world::calls).fold((0, 0), |all, day| (all.0 + day.0, all.1 + day.1));
+    assert!(seen.0 > 100 && seen.1 > 10, "{seen:?} calls, and calls booked at their worst");
 }
 
 #[test]
