@@ -103,9 +103,18 @@ impl Service {
         let (key, digest) = (request.key.clone(), request.digest);
         match self.accept_new(request, reply).await {
             // What has its final gets it, even when nothing new is taken in.
-            Err(refused) => match self.shared.store.find(key.client, key.id).await {
+            Err(refused) => match self.shared.store.find(key.client.clone(), key.id.clone()).await {
                 Ok(Some(stored)) if stored.finished.is_some() => {
                     Ok(Receipt::Done(self.finished(digest, stored)?))
+                }
+                // An earlier try of its write reached the disk although it failed: it is accepted, and its
+                // final is for whoever takes it up to say, not for the door.
+                Ok(Some(stored)) if stored.digest == digest => {
+                    self.take_up(stored);
+                    match self.shared.lives.get(&key) {
+                        Some(live) => Ok(Receipt::Known(Same::running(self.clone(), &live))),
+                        None => Ok(Receipt::Uncertain(refused)),
+                    }
                 }
                 Ok(_) => Err(refused),
                 // Refused or done long ago? Nobody can say now.

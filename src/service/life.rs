@@ -48,7 +48,7 @@ impl Service {
         Ok(count)
     }
 
-    fn take_up(&self, stored: Stored) {
+    pub(super) fn take_up(&self, stored: Stored) {
         let s = &self.shared;
         let now = s.clock.boot();
         let left = left_of(stored.budget, &stored.accepted, &s.clock.stamp());
