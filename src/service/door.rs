@@ -121,8 +121,9 @@ impl Service {
         let live = self.live(request, Keeping::Durable(reply), Some(budget))?;
         self.refuse_on_the_device(&live)?;
         match self.model() {
-            // It waits on disk until the model is there, and is held against it then.
-            Err(_) if self.comes_later() => {}
+            // It waits on disk until the model is there, and is held against it then. What is to be answered
+            // elsewhere is held against the policy, which is here: a second sending hears the same.
+            Err(_) if self.comes_later() && !goes_away(&live) => {}
             model => self.prepare_for_device(&live, model).await?,
         }
         let place = self.admit(&live)?;
@@ -227,9 +228,8 @@ impl Service {
 
     /// A board that is too hot takes in what somebody elsewhere may answer, and nothing else.
     fn refuse_on_the_device(&self, live: &Live) -> Result<()> {
-        let away = matches!(lock(&live.away).route, Route::Away(_));
         match self.refuse_when_overheated() {
-            Err(refusal) if !away && !self.may_overflow(live) => Err(refusal),
+            Err(refusal) if !goes_away(live) && !self.may_overflow(live) => Err(refusal),
             _ => Ok(()),
         }
     }
@@ -347,6 +347,11 @@ impl Service {
             .with_retry_after(Duration::from_secs(30))),
         }
     }
+}
+
+/// Whether somebody elsewhere is to answer it, and nobody here.
+fn goes_away(live: &Live) -> bool {
+    matches!(lock(&live.away).route, Route::Away(_))
 }
 
 fn conflict() -> Error {
