@@ -14,6 +14,7 @@ use super::{
     keeper::Keep,
     live::{Live, Progress, Shown},
     prepare::prepare,
+    refusal::{conflict, hopeless, queue_full},
     shared::lock,
 };
 use crate::{
@@ -130,8 +131,9 @@ impl Service {
         let live = self.live(request, Keeping::Durable(reply), Some(budget))?;
         self.refuse_on_the_device(&live)?;
         match self.model() {
-            // It waits on disk until the model is there, and is held against it then.
-            Err(_) if self.comes_later() => {}
+            // It waits on disk until the model is there, and is held against it then. What is to be answered
+            // elsewhere is held against the policy, which is here: a second sending hears the same.
+            Err(_) if self.comes_later() && !goes_away(&live) => {}
             model => self.prepare_for_device(&live, model).await?,
         }
         let place = self.admit(&live)?;
@@ -244,9 +246,8 @@ impl Service {
 
     /// A board that is too hot takes in what somebody elsewhere may answer, and nothing else.
     fn refuse_on_the_device(&self, live: &Live) -> Result<()> {
-        let away = matches!(lock(&live.away).route, Route::Away(_));
         match self.refuse_when_overheated() {
-            Err(refusal) if !away && !self.may_overflow(live) => Err(refusal),
+            Err(refusal) if !goes_away(live) && !self.may_overflow(live) => Err(refusal),
             _ => Ok(()),
         }
     }
@@ -366,31 +367,7 @@ impl Service {
     }
 }
 
-fn conflict() -> Error {
-    let why = "this id was used for another body; choose a new id, or send the same body again";
-    Error { param: Some("outpost.id".into()), ..Error::new(ErrorKind::IdConflict, why) }
-}
-
-fn queue_full(full: Full, retry_after: Duration) -> Error {
-    let why = match full {
-        Full::Queue => "too many requests are waiting; try again later",
-        Full::Client => "too many requests of this client are waiting; wait for some to end",
-        Full::Bytes => "the waiting requests take all the memory there is for them; try again later",
-    };
-    Error::new(ErrorKind::QueueFull, why).with_retry_after(retry_after)
-}
-
-fn hopeless(late: TooLate) -> Error {
-    match late {
-        TooLate::Alone { needs } => {
-            let seconds = needs.as_secs_f64();
-            let why =
-                format!("this device would need {seconds:.1} s for it, longer than its deadline allows");
-            Error::new(ErrorKind::DeadlineExceeded, why)
-        }
-        TooLate::Behind { retry_after } => {
-            let why = "the requests before it leave no time for it before its deadline";
-            Error::new(ErrorKind::QueueFull, why).with_retry_after(retry_after)
-        }
-    }
+/// Whether somebody elsewhere is to answer it, and nobody here.
+fn goes_away(live: &Live) -> bool {
+    matches!(lock(&live.away).route, Route::Away(_))
 }

@@ -1,6 +1,9 @@
 //! What must be true of what left the device: it was let go, it is on record, and it is paid once.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
+};
 
 use outpost::store::{AuditHead, Store, UsageQuery, verify};
 use serde_json::Value;
@@ -26,8 +29,7 @@ pub(crate) async fn check(store: &Store, askings: &[Asking], remote: &Remote) ->
     let rows = rows(store).await?;
     let recorded = settled_once(&rows)?;
     for call in remote.calls() {
-        let digest = outpost::domain::hex(&call.digest);
-        if !recorded.contains(&digest) {
+        if !recorded.contains(&hex(call.digest)) {
             return Err(format!("{}/{} left the device and is not on record", call.client, call.id));
         }
     }
@@ -39,6 +41,13 @@ pub(crate) async fn check(store: &Store, askings: &[Asking], remote: &Remote) ->
         return Err(format!("{booked} millionths are in the ledger, {settled} in the audit"));
     }
     Ok(())
+}
+
+fn hex(digest: [u8; 32]) -> String {
+    digest.iter().fold(String::new(), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
 }
 
 /// Digests of everything that was sent, each settled exactly once.

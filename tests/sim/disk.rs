@@ -77,15 +77,12 @@ impl Backend for Head {
             _ => false,
         };
         // The word that the daemon gets all the same.
-        let said: Vec<Option<Reply>> = ops
-            .iter()
-            .map(|op| {
-                loses(op, dice).then_some(match op {
-                    Op::Settle(_) => Reply::Settled(true),
-                    _ => Reply::Finished(Finished::Stored { outbox: None }),
-                })
-            })
-            .collect();
+        let word = |op: &Op| match op {
+            Op::Settle(_) => Reply::Settled(true),
+            _ => Reply::Finished(Finished::Stored { outbox: None }),
+        };
+        let said: Vec<Option<Reply>> =
+            ops.iter().map(|op| if loses(op, dice) { Some(word(op)) } else { None }).collect();
         // The planted bug: something else is done in the place of what is lost.
         let ops = ops.into_iter().zip(&said).map(|(op, said)| if said.is_some() { Op::Prune } else { op });
         let ops = ops.collect();

@@ -47,7 +47,6 @@ pub(crate) struct Call {
     pub(crate) id: RequestId,
     pub(crate) digest: [u8; 32],
     /// What the provider will write on its bill.
-    #[allow(dead_code, reason = "seen in the story of a day that failed")]
     pub(crate) billed: MicroUsd,
 }
 

@@ -44,7 +44,7 @@ const FAULTS: Faults = Faults { refuses: 4, breaks: 6, hangs: 8 };
 const USD_PER_DAY: f64 = 0.000_2;
 
 /// Which bugs are planted.
-#[allow(clippy::struct_excessive_bools, reason = "each plants a bug of its own")]
+#[allow(clippy::struct_excessive_bools, reason = "one for each bug")]
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Plan {
     /// The disk says that it has synced when it has not.
