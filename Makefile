@@ -4,6 +4,7 @@
 # make check   the quick gate: format, lints, documentation, architecture, dependencies
 # make bench   what this board does with the demo model; sizes; ratios
 # make bench-mqtt   what durability and MQTT cost
+# make bench-prefer what each preference costs and how long it takes, on simulated providers
 # What is fetched lies in .cache; `make clean-cache` removes it.
 
 PYTHON ?= python3
@@ -16,7 +17,7 @@ MODEL := $(CACHE)/models/smollm2-135m-instruct
 CLIENTS := $(CACHE)/clients
 export ORT_DYLIB_PATH := $(CURDIR)/$(RUNTIME)
 
-.PHONY: all build demo test soak check bench bench-mqtt bench-peers runtime model site mosquitto advisories fmt clean-cache
+.PHONY: all build demo test soak check bench bench-mqtt bench-prefer bench-peers runtime model site mosquitto advisories fmt clean-cache
 all: build
 
 build:
@@ -84,6 +85,10 @@ bench: build runtime model
 # What durability and MQTT cost without the model, held against an echo through the same broker.
 bench-mqtt: runtime model mosquitto
 	$(CARGO) test --release --locked --package outpost --test mqtt_bench -- --ignored --nocapture
+
+# Nothing is asked of anybody: providers, time and chance are simulated.
+bench-prefer:
+	$(CARGO) test --locked --package outpost --test prefer -- --ignored --nocapture
 
 # Builds llama.cpp from the source package of llama-cpp-python; takes about 20 minutes once.
 bench-peers: build runtime model

@@ -4,12 +4,15 @@
 //! # The life of a request
 //! ```text
 //! transport → service (the one door) → scheduler's queue → engine → back through the service
+//!                                              └→ policy's permit → cloud ─┘
 //! ```
 //! A [`transport`] turns bytes into a [`service::Request`] and answers with what comes back.
 //! The [`service`] holds it against model, context and limits, and puts it into the
 //! [`scheduler`]'s fair queue. The [`engine`] thread takes it into a slot of the KV cache,
 //! reads the prompt in chunks, writes the answer token by token together with the other
-//! slots, and hands out text that no stop string can take back any more. Dropping the
+//! slots, and hands out text that no stop string can take back any more. What the device cannot answer
+//! in time the service's overflow takes out of the queue, if the [`policy`] gives a permit for somebody
+//! elsewhere, and a carrier of [`cloud`] brings it there; its answer comes back the same way. Dropping the
 //! [`service::Answer`], as a disconnect does, ends the request within one engine step.
 //!
 //! # The layers
@@ -20,7 +23,7 @@
 //! | [`host`] | read-only probes of the board | domain |
 //! | [`model`] | package, digests, tokenizer, chat template | domain |
 //! | [`policy`] | what may leave the device, and in which form; the only maker of permits | config, domain |
-//! | [`cloud`] | providers off the device: what they are sent | domain, policy |
+//! | [`cloud`] | who is asked off the device, for how much, and the way there and back | domain, policy |
 //! | [`engine`] | ONNX Runtime, KV slots, sampling; one thread | domain, model |
 //! | [`scheduler`] | the fair queue | domain |
 //! | [`observe`] | log and metrics | domain |

@@ -21,16 +21,21 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("observe", &["domain"]),
     ("store", &["domain"]),
     ("task", &["config", "domain"]),
-    ("service", &["domain", "engine", "host", "model", "observe", "scheduler", "store", "task"]),
+    (
+        "service",
+        &["cloud", "domain", "engine", "host", "model", "observe", "policy", "scheduler", "store", "task"],
+    ),
     ("transport", &["domain", "engine", "service", "store", "task"]),
     (
         "supervise",
         &[
+            "cloud",
             "config",
             "domain",
             "engine",
             "host",
             "observe",
+            "policy",
             "scheduler",
             "service",
             "store",

@@ -59,7 +59,12 @@ impl Breakers {
     /// A call failed. The `Account` is closed for an hour, whoever asks; a try after that finds out
     /// whether somebody has paid.
     pub fn failed(&mut self, pair: &Pair, fault: &Fault, now: BootTime) {
-        let why = format!("{}: {}", fault.class.name(), fault.words);
+        // The other side's words may repeat a prompt, and this is shown to others: its status will do.
+        let status = fault.words.split(':').next().filter(|word| word.parse::<u16>().is_ok());
+        let why = match status {
+            Some(status) => format!("{} ({status})", fault.class.name()),
+            None => fault.class.name().to_owned(),
+        };
         match fault.class.cure() {
             Cure::Account => rest(&mut self.account, why, limits::ACCOUNT_REST, now),
             Cure::Wait => {
@@ -88,10 +93,9 @@ impl Breakers {
         *self = Self::default();
     }
 
-    /// When the next rest ends.
-    pub fn next_end(&self, now: BootTime) -> Option<BootTime> {
-        let all = self.pairs.values().chain([&self.account, &self.network]);
-        all.filter_map(|state| resting(state, now)).map(|rest| rest.until).min()
+    /// Whether the last call found no network.
+    pub fn is_shaky(&self) -> bool {
+        self.network.row > 0
     }
 }
 
@@ -157,7 +161,6 @@ mod tests {
         breakers.failed(&pair("a"), &fault(Class::OutOfCredit), at(0));
         assert!(breakers.account(at(3599)).unwrap().why.starts_with("out_of_credit"));
         assert!(breakers.pair(&pair("a"), at(0)).is_none());
-        assert_eq!(breakers.next_end(at(0)), Some(at(3600)));
         assert!(breakers.account(at(3600)).is_none(), "then one finds out whether somebody has paid");
         breakers.failed(&pair("a"), &fault(Class::OutOfCredit), at(3600));
         breakers.reset();

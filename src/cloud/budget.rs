@@ -144,6 +144,7 @@ impl Budget {
         amount: MicroUsd,
         today: Today,
     ) -> Result<Reservation, Exhausted> {
+        self.forget_before(today);
         self.allows(&account, amount, today)?;
         self.next += 1;
         self.reserved.insert(self.next, (today.day, account, amount));
@@ -168,9 +169,11 @@ impl Budget {
         all.fold((None, None), |(day, month), cap| (smaller(day, cap.per_day), smaller(month, cap.per_month)))
     }
 
-    /// Forgets what no span reaches any more.
-    pub fn forget_before(&mut self, today: Today) {
-        self.spent.retain(|(day, _), _| *day == 0 || *day >= today.month);
+    /// Forgets what no span reaches any more; nothing while nobody knows which month it is.
+    fn forget_before(&mut self, today: Today) {
+        if today.month != 0 {
+            self.spent.retain(|(day, _), _| *day == 0 || *day >= today.month);
+        }
     }
 
     fn book(&mut self, day: i64, account: Account, cost: MicroUsd) {

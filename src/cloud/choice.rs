@@ -43,8 +43,10 @@ pub enum Objection {
     Lacks(&'static str),
     /// Nobody knows what it costs.
     NoPrice,
-    /// The policy or a breaker keeps it away.
+    /// A breaker keeps it away.
     Kept(String),
+    /// The policy keeps it away.
+    Denied(String),
     /// There is no money for it.
     Budget(String),
 }
@@ -57,7 +59,7 @@ impl fmt::Display for Objection {
             Self::Context(tokens) => write!(f, "takes {tokens} tokens of prompt and answer together"),
             Self::Lacks(what) => write!(f, "is not known to offer {what}"),
             Self::NoPrice => f.write_str("has no known price"),
-            Self::Kept(why) | Self::Budget(why) => f.write_str(why),
+            Self::Kept(why) | Self::Denied(why) | Self::Budget(why) => f.write_str(why),
         }
     }
 }
@@ -134,7 +136,7 @@ fn fits(question: &Question<'_>, listing: &Listing) -> Result<MicroUsd, Objectio
     if !listing.live {
         return Err(Objection::NotLive);
     }
-    let tokens = need.prompt_tokens + need.answer_tokens;
+    let tokens = need.prompt_tokens.saturating_add(need.answer_tokens);
     if let Some(context) = listing.context.filter(|context| *context < tokens) {
         return Err(Objection::Context(context));
     }
@@ -167,8 +169,9 @@ fn score(question: &Question<'_>, listing: &Listing, behaviour: Behaviour) -> f6
         (Pin::Cheapest, _) | (_, Prefer::Cost) => price,
         (_, Prefer::Latency) => behaviour.first_token_s,
         (_, Prefer::Throughput) => seconds,
-        // A thousandth of a dollar is as dear as ten seconds; below a millionth all are alike.
-        (_, Prefer::Balanced) => (price + 1.0).ln() + (seconds * 100.0 + 1.0).ln(),
+        // A thousandth of a dollar is as dear as ten seconds; below a millionth all are alike. The mean of
+        // the two and not of their logarithms, of which a fifth less would be a provider many times worse.
+        (_, Prefer::Balanced) => ((price + 1.0) * (seconds * 100.0 + 1.0)).sqrt(),
     };
     let warm = if question.warm == Some(listing.provider.as_str()) { WARM } else { 1.0 };
     base * warm / (1.0 - behaviour.failures).max(0.05)
@@ -284,5 +287,15 @@ mod tests {
         assert_eq!(first(&Question { warm: Some("b"), ..question(Prefer::Cost, &any) }, &measures), "b");
         measures.failed("org/m", &listings[0]);
         assert_eq!(first(&plain, &measures), "b");
+    }
+
+    #[test]
+    fn a_warm_provider_is_left_for_one_that_is_much_better_whatever_is_preferred() {
+        let listings = [listing("warm", 0.4, 400, 50.0), listing("better", 0.3, 300, 80.0)];
+        let any = Pin::Any;
+        for prefer in Prefer::ALL {
+            let question = Question { warm: Some("warm"), ..question(prefer, &any) };
+            assert_eq!(order(&question, &listings)[0], "better", "{prefer:?}");
+        }
     }
 }

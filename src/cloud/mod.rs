@@ -25,6 +25,7 @@ mod quirks;
 mod remotes;
 mod reply;
 mod sse;
+mod ways;
 
 pub use body::{Outgoing, draft};
 pub use breaker::{Breakers, Pair, Rest};
@@ -36,5 +37,6 @@ pub use fault::{Class, Cure, Fault};
 pub use http::{Http, HttpOptions};
 pub use measure::{Behaviour, Measures};
 pub use name::{ModelName, Pin};
-pub use remotes::{Ask, NoWay, Nobody, RemoteOptions, Remotes, Router, Site, Target, Way};
+pub use remotes::{RemoteOptions, Remotes, Router, Site, Target};
 pub use reply::{End, tokens_of};
+pub use ways::{Ask, NoWay, Nobody, Way};

@@ -13,12 +13,12 @@ use super::{
     budget::Budget,
     carrier::{Carrier, Timers},
     catalogue::{Catalogue, Listing, Price},
-    choice::{Candidate, Need, Objection, Question, rank},
-    fault::{Class, Fault},
+    fault::{Class, Cure, Fault},
     measure::Measures,
-    name::{ModelName, Pin},
+    name::ModelName,
+    ways::Way,
 };
-use crate::domain::{BootTime, ClientId, MicroUsd, Prefer, Zone, limits};
+use crate::domain::{BootTime, ClientId, Prefer, Zone, limits};
 
 /// Who is asked for an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,110 +66,31 @@ pub struct RemoteOptions {
     pub timers: Timers,
 }
 
-/// Somebody who may be asked, and in which words.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Way {
-    /// Which server: 0 is the router, then the sites.
-    server: usize,
-    /// Its zone.
-    pub zone: Zone,
-    /// The model as the catalogue and the ledger call it.
-    pub model: String,
-    /// The model as the body calls it.
-    pub named: String,
-    /// Who is asked.
-    pub listing: Listing,
-    /// What it can cost at most.
-    pub worst: MicroUsd,
-}
-
-impl Way {
-    /// The provider's name.
-    pub fn provider(&self) -> &str {
-        &self.listing.provider
-    }
-
-    fn pair(&self) -> Pair {
-        Pair { model: self.model.clone(), provider: self.listing.provider.clone() }
-    }
-}
-
-/// Why nobody can be asked now.
-#[derive(Clone, Debug, PartialEq)]
-pub struct NoWay {
-    /// In words, for each who was looked at.
-    pub why: String,
-    /// When it may be different, when that is known.
-    pub until: Option<BootTime>,
-    /// What kind of reason it is.
-    pub kind: Nobody,
-}
-
-/// What kind of reason there is that nobody can be asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Nobody {
-    /// Somebody can as soon as something that is under way has ended.
-    Busy,
-    /// Somebody may later.
-    Yet,
-    /// There would be somebody, and no money.
-    Money,
-    /// The prompt is too long for everybody.
-    TooLong,
-    /// Nobody offers such a model.
-    UnknownModel,
-    /// Nobody may have it or can do it.
-    Fit,
-}
-
-impl NoWay {
-    /// Whether it is no use to wait: nothing will change, or nobody said how long he would.
-    pub fn ends(&self, has_deadline: bool) -> bool {
-        match self.kind {
-            Nobody::Busy => false,
-            Nobody::Yet => !has_deadline,
-            Nobody::Money | Nobody::TooLong | Nobody::UnknownModel | Nobody::Fit => true,
-        }
-    }
-}
-
-/// What is asked of whom.
-pub struct Ask<'a> {
-    /// Whom.
-    pub target: &'a Target,
-    /// What it takes.
-    pub need: Need,
-    /// For whom.
-    pub client: &'a ClientId,
-    /// Whether the cloud is asked before the sites.
-    pub cloud_first: bool,
-}
-
-struct Known {
+pub(super) struct Known {
     catalogue: Arc<Catalogue>,
     /// When it was read; `None`: never.
     read: Option<BootTime>,
     /// Not before this it is asked for again.
-    next: Option<BootTime>,
+    pub(super) next: Option<BootTime>,
     fault: Option<Fault>,
     /// It is being asked for.
-    under_way: bool,
+    pub(super) under_way: bool,
 }
 
-struct State {
-    breakers: Vec<Breakers>,
-    measures: Measures,
+pub(super) struct State {
+    pub(super) breakers: Vec<Breakers>,
+    pub(super) measures: Measures,
     /// Who answered a client last.
-    warm: HashMap<ClientId, String>,
-    known: Known,
+    pub(super) warm: HashMap<ClientId, String>,
+    pub(super) known: Known,
 }
 
 /// Everybody off the device.
 pub struct Remotes {
-    router: Option<Router>,
-    sites: Vec<Site>,
-    options: RemoteOptions,
-    room: Vec<Arc<Semaphore>>,
+    pub(super) router: Option<Router>,
+    pub(super) sites: Vec<Site>,
+    pub(super) options: RemoteOptions,
+    pub(super) room: Vec<Arc<Semaphore>>,
     state: Mutex<State>,
     /// What may be spent.
     pub budget: Mutex<Budget>,
@@ -316,144 +237,6 @@ impl Remotes {
         listings
     }
 
-    /// Everybody who may be asked now, best first. `kept`: why policy or budget keep it from somebody at
-    /// this price.
-    pub fn ways(
-        &self,
-        ask: &Ask<'_>,
-        now: BootTime,
-        mut kept: impl FnMut(Zone, &Listing, MicroUsd) -> Option<Objection>,
-    ) -> Result<Vec<Way>, NoWay> {
-        let mut search = Search::default();
-        let mut cloud = Vec::new();
-        let mut sites = Vec::new();
-        match ask.target {
-            Target::Site(n) => sites = self.site_ways(ask, &[*n], now, &mut kept, &mut search),
-            Target::Cloud(name) => cloud = self.cloud_ways(ask, name, now, &mut kept, &mut search),
-            Target::Any => {
-                let all: Vec<usize> = (0..self.sites.len()).collect();
-                sites = self.site_ways(ask, &all, now, &mut kept, &mut search);
-                if let Some(model) = self.router.as_ref().and_then(|router| router.model.as_deref()) {
-                    let name = ModelName { model: model.into(), pin: Pin::Any };
-                    cloud = self.cloud_ways(ask, &name, now, &mut kept, &mut search);
-                }
-            }
-        }
-        let ways = if ask.cloud_first { [cloud, sites].concat() } else { [sites, cloud].concat() };
-        if ways.is_empty() { Err(search.no_way()) } else { Ok(ways) }
-    }
-
-    fn cloud_ways(
-        &self,
-        ask: &Ask<'_>,
-        name: &ModelName,
-        now: BootTime,
-        kept: &mut impl FnMut(Zone, &Listing, MicroUsd) -> Option<Objection>,
-        search: &mut Search,
-    ) -> Vec<Way> {
-        let catalogue = match self.catalogue(now) {
-            Ok(catalogue) => catalogue,
-            Err(why) => {
-                let known = &self.state().known;
-                if known.under_way {
-                    search.busy("the catalogue of cloud models is being read".into());
-                } else {
-                    search.wait(why, known.next);
-                }
-                return Vec::new();
-            }
-        };
-        let listings = self.offers(&catalogue, &name.model);
-        if listings.is_empty() {
-            search.unknown_model(format!("nobody offers {}", name.model));
-            return Vec::new();
-        }
-        let state = self.state();
-        if let Some(rest) = state.breakers[0].account(now) {
-            search.wait(rest.why.clone(), Some(rest.until));
-            return Vec::new();
-        }
-        if self.room[0].available_permits() == 0 {
-            search.busy("as many calls as allowed are under way".into());
-            return Vec::new();
-        }
-        let question = Question {
-            model: &name.model,
-            pin: &name.pin,
-            prefer: self.options.prefer,
-            need: ask.need,
-            warm: state.warm.get(ask.client).map(String::as_str),
-        };
-        let ranking = rank(&question, &listings, &state.measures, |listing, worst| {
-            let pair = Pair { model: name.model.clone(), provider: listing.provider.clone() };
-            if let Some(rest) = state.breakers[0].pair(&pair, now) {
-                search.rests(rest.until);
-                return Some(Objection::Kept(format!("rests after {}", rest.why)));
-            }
-            kept(Zone::Cloud, listing, worst)
-        });
-        search.objections(&ranking.objections);
-        let way = |candidate: Candidate| Way {
-            server: 0,
-            zone: Zone::Cloud,
-            model: name.model.clone(),
-            // By name and not by the router's choice: price and privacy are known before.
-            named: format!("{}:{}", name.model, candidate.listing.provider),
-            worst: candidate.worst,
-            listing: candidate.listing,
-        };
-        ranking.candidates.into_iter().map(way).collect()
-    }
-
-    fn site_ways(
-        &self,
-        ask: &Ask<'_>,
-        which: &[usize],
-        now: BootTime,
-        kept: &mut impl FnMut(Zone, &Listing, MicroUsd) -> Option<Objection>,
-        search: &mut Search,
-    ) -> Vec<Way> {
-        let state = self.state();
-        let mut ways = Vec::new();
-        for &n in which {
-            let Some(site) = self.sites.get(n) else { continue };
-            let breakers = &state.breakers[n + 1];
-            let pair = Pair { model: site.model.clone(), provider: site.listing.provider.clone() };
-            if let Some(rest) = breakers.account(now).or_else(|| breakers.pair(&pair, now)) {
-                search.wait(format!("{} rests after {}", site.listing.provider, rest.why), Some(rest.until));
-                continue;
-            }
-            if self.room[n + 1].available_permits() == 0 {
-                search.busy(format!("{} has as many calls as allowed", site.listing.provider));
-                continue;
-            }
-            let question = Question {
-                model: &site.model,
-                pin: &Pin::Any,
-                prefer: self.options.prefer,
-                need: ask.need,
-                warm: None,
-            };
-            let one = std::slice::from_ref(&site.listing);
-            let ranking =
-                rank(&question, one, &state.measures, |listing, worst| kept(Zone::Site, listing, worst));
-            search.objections(&ranking.objections);
-            ways.extend(ranking.candidates.into_iter().map(|candidate| {
-                let way = Way {
-                    server: n + 1,
-                    zone: Zone::Site,
-                    model: site.model.clone(),
-                    named: site.model.clone(),
-                    worst: candidate.worst,
-                    listing: candidate.listing,
-                };
-                (candidate.score, way)
-            }));
-        }
-        ways.sort_by(|(a, _), (b, _)| a.total_cmp(b));
-        ways.into_iter().map(|(_, way)| way).collect()
-    }
-
     /// A call went well.
     pub fn succeeded(
         &self,
@@ -478,11 +261,18 @@ impl Remotes {
     pub fn failed(&self, way: &Way, client: &ClientId, fault: &Fault, now: BootTime) {
         let mut state = self.state();
         state.breakers[way.server].failed(&way.pair(), fault, now);
-        state.measures.failed(&way.model, &way.listing);
+        let its_own = !matches!(
+            fault.class,
+            Class::BadRequest | Class::ContextTooLong | Class::Unsupported | Class::Unreachable
+        );
+        if its_own && fault.class.cure() == Cure::Another {
+            state.measures.failed(&way.model, &way.listing);
+        }
         state.warm.remove(client);
         if matches!(fault.class, Class::ModelUnavailable | Class::Gone) {
             // What the catalogue says of it is no longer so.
-            state.known.next = None;
+            let soonest = state.known.read.map(|read| read.after(limits::CATALOGUE_RETRY));
+            state.known.next = state.known.next.min(soonest.or(state.known.next));
         }
     }
 
@@ -513,7 +303,7 @@ impl Remotes {
         state.known.next = None;
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -524,79 +314,5 @@ struct UnderWay<'a>(&'a Remotes);
 impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
         self.0.state().known.under_way = false;
-    }
-}
-
-/// What stood in the way, gathered.
-#[derive(Default)]
-struct Search {
-    whys: Vec<String>,
-    busy: bool,
-    until: Option<BootTime>,
-    may_change: bool,
-    unknown: bool,
-    objections: usize,
-    too_long: usize,
-    budget: usize,
-}
-
-impl Search {
-    fn wait(&mut self, why: String, until: Option<BootTime>) {
-        self.whys.push(why);
-        self.may_change = true;
-        self.until = [self.until, until].into_iter().flatten().min();
-    }
-
-    fn busy(&mut self, why: String) {
-        self.whys.push(why);
-        self.busy = true;
-    }
-
-    fn rests(&mut self, until: BootTime) {
-        self.may_change = true;
-        self.until = Some(self.until.map_or(until, |known| known.min(until)));
-    }
-
-    fn unknown_model(&mut self, why: String) {
-        self.whys.push(why);
-        self.unknown = true;
-    }
-
-    fn objections(&mut self, objections: &[(String, Objection)]) {
-        // That others were not asked for by name says nothing, unless nobody was.
-        let named = objections.iter().any(|(_, objection)| *objection != Objection::NotPinned);
-        let told = objections.iter().filter(|(_, o)| !named || *o != Objection::NotPinned);
-        for (provider, objection) in told {
-            self.objections += 1;
-            self.too_long += usize::from(matches!(objection, Objection::Context(_)));
-            self.budget += usize::from(matches!(objection, Objection::Budget(_)));
-            self.whys.push(match objection {
-                // It says whose.
-                Objection::Budget(why) => why.clone(),
-                objection => format!("{provider} {objection}"),
-            });
-        }
-    }
-
-    fn no_way(self) -> NoWay {
-        let mut why = self.whys.join("; ");
-        if why.is_empty() {
-            why = "nobody is configured who could be asked".into();
-        }
-        let cut: String = why.chars().take(4 * limits::PROVIDER_WORDS_CHARS_MAX).collect();
-        let kind = if self.busy {
-            Nobody::Busy
-        } else if self.may_change {
-            Nobody::Yet
-        } else if self.budget > 0 {
-            Nobody::Money
-        } else if self.objections > 0 && self.too_long == self.objections {
-            Nobody::TooLong
-        } else if self.unknown && self.objections == 0 {
-            Nobody::UnknownModel
-        } else {
-            Nobody::Fit
-        };
-        NoWay { why: cut, until: self.until, kind }
     }
 }

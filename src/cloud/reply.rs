@@ -90,7 +90,9 @@ impl Reader {
 
     /// The end of the stream. One without `[DONE]` is complete when it said why it ended.
     pub(super) fn end(&self) -> Result<End, Fault> {
-        let Some(finish) = self.finish else {
+        // One that is closed in good order and forgot to say why has ended as well.
+        let closed = (self.done && self.has_answer).then_some(FinishReason::Stop);
+        let Some(finish) = self.finish.or(closed) else {
             return Err(Fault::new(Class::Broken, "the answer broke off"));
         };
         if !self.has_answer {
@@ -112,7 +114,9 @@ pub fn tokens_of(bytes: usize) -> usize {
 }
 
 fn usage(value: &Value) -> Option<Usage> {
-    let count = |name: &str| value.get(name)?.as_u64().map(|n| n as usize);
+    // What no context holds is no count.
+    let sane = |n: &u64| *n <= limits::ANSWER_TOKENS_MAX as u64;
+    let count = |name: &str| value.get(name)?.as_u64().filter(sane).map(|n| n as usize);
     Some(Usage { prompt_tokens: count("prompt_tokens")?, completion_tokens: count("completion_tokens")? })
 }
 
@@ -240,6 +244,12 @@ mod tests {
         assert_eq!(read(&[piece(json!({"reasoning": "hm"})), finish("length")]).1, Err(Class::Empty));
         assert!(read(&[text, finish("stop")]).1.is_ok(), "no [DONE] is needed after that");
         assert!(Reader::default().event(b"{oops").is_err());
+        let mut closed = Reader::default();
+        closed.event(piece(json!({"content": "hi"})).to_string().as_bytes()).unwrap();
+        closed.event(b"[DONE]").unwrap();
+        assert_eq!(closed.end().unwrap().finish, FinishReason::Stop);
+        let absurd = json!({"choices": [], "usage": {"prompt_tokens": u64::MAX, "completion_tokens": 1}});
+        assert_eq!(read(&[piece(json!({"content": "hi"})), finish("stop"), absurd]).1.unwrap().usage, None);
         let whole = json!({"choices": [{"message": {"content": "hi"}, "finish_reason": "stop"}]});
         assert_eq!(read(&[whole]).0.text, "hi");
     }

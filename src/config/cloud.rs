@@ -32,6 +32,9 @@ pub(super) fn problems(cloud: &Cloud) -> Wrong {
             let words = "must begin with https://: the token and every prompt would go in clear text";
             wrong.push(("cloud.base_url", words.into()));
         }
+        Some(_) if cloud.base_url.contains('@') => {
+            wrong.push(("cloud.base_url", "holds a password; put the token into `cloud.token_file`".into()));
+        }
         Some(_) => {}
     }
     if let Some(proxy) = &cloud.proxy {
@@ -71,7 +74,9 @@ pub(super) fn site_problems(site: &Site) -> Wrong {
     if matches!(site.name.as_str(), "auto" | "local") {
         wrong.push(("name", format!("is `{}`, which stands for the device", site.name)));
     }
-    if Address::of(&site.base_url).is_none() {
+    if site.base_url.contains('@') {
+        wrong.push(("base_url", "holds a password; put the token into `site.token_file`".into()));
+    } else if Address::of(&site.base_url).is_none() {
         wrong.push(("base_url", no_address(&site.base_url)));
     }
     if site.model.is_empty() {
@@ -152,7 +157,9 @@ impl Address {
         let bare = host.trim_start_matches('[').trim_end_matches(']');
         let loopback =
             host == "localhost" || bare.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
-        let known = matches!(url.scheme(), "http" | "https");
+        // Who comes is said by a token in a file, and nothing comes behind the path.
+        let bare = url.username().is_empty() && url.password().is_none() && url.query().is_none();
+        let known = matches!(url.scheme(), "http" | "https") && (bare || text.contains('@'));
         known.then_some(Self { tls: url.scheme() == "https", loopback })
     }
 }

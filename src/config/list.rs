@@ -186,7 +186,7 @@ lists! {
         /// Calls at once, 1 to 64.
         calls_max: usize = 4;
     }
-    /// A bound on what somebody may spend in the cloud, beside those of [cloud]. Name one of client, task, provider.
+    /// A bound on what somebody may spend in the cloud, beside those of `[cloud]`. Name one of client, task, provider.
     budget: Budget requires() {
         /// This client's requests.
         client: Option<String> = None;

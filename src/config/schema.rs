@@ -236,7 +236,7 @@ settings! {
         attempts: usize = 3;
         /// Calls at once, 1 to 64.
         calls_max: usize = 8;
-        /// US dollars that one request may cost at most. Who may spend less is said by [[budget]].
+        /// US dollars that one request may cost at most. Who may spend less is said by `[[budget]]`.
         usd_per_request: f64 = 0.05;
         /// US dollars of one day in UTC, all requests together.
         usd_per_day: f64 = 1.0;

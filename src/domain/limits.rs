@@ -1,6 +1,12 @@
 //! Every bound in one place, with its unit and with what happens when it is reached.
 
+mod board;
+mod cloud;
+
 use std::time::Duration;
+
+pub use board::*;
+pub use cloud::*;
 
 const KIB: usize = 1024;
 
@@ -69,6 +75,8 @@ pub const ENGINE_SOUND_STEPS: u64 = 10_000;
 /// Tokens of one prefill chunk. A chunk is what a cancel waits for at most.
 pub const PREFILL_CHUNK_TOKENS: usize = 128;
 
+/// Tokens of one answer that a request may ask for. Beyond: this many; no context is larger.
+pub const ANSWER_TOKENS_MAX: usize = 1 << 24;
 /// Connections served at once per listener. Beyond: they wait in the kernel's backlog.
 pub const CONNECTIONS_MAX: usize = 128;
 /// From connect, or from the last answer, to the end of the next request's head. Beyond: closed.
@@ -308,109 +316,3 @@ pub const STORE_AUDIT_BYTES_MAX: u64 = 64 * 1024 * KIB as u64;
 pub const STORE_EGRESS_ROWS_MAX: usize = 10_000;
 /// Rows of the audit that are read at once.
 pub const AUDIT_PORTION: usize = 500;
-
-/// Models of the router's catalogue. Beyond: passed over.
-pub const CATALOGUE_MODELS_MAX: usize = 2_000;
-/// Providers of one of them. Beyond: passed over.
-pub const CATALOGUE_PROVIDERS_MAX: usize = 64;
-/// The catalogue, bytes. Beyond: it is not read, and the last one that was is used.
-pub const CATALOGUE_BYTES_MAX: usize = 4 * 1024 * KIB;
-/// For the catalogue to come. Beyond: as above.
-pub const CATALOGUE_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a catalogue is used before it is asked for again.
-pub const CATALOGUE_TTL: Duration = Duration::from_mins(5);
-/// The same after it could not be had.
-pub const CATALOGUE_RETRY: Duration = Duration::from_secs(15);
-/// How long a catalogue that cannot be had again is used: prices do not keep for ever.
-pub const CATALOGUE_AGE_MAX: Duration = Duration::from_hours(24);
-/// Name of a provider, bytes. Beyond: passed over.
-pub const PROVIDER_NAME_BYTES_MAX: usize = 64;
-/// What a provider says of a failure, characters. Beyond: cut.
-pub const PROVIDER_WORDS_CHARS_MAX: usize = 300;
-/// Body of a failure, bytes. Beyond: cut.
-pub const PROVIDER_FAILURE_BYTES_MAX: usize = 64 * KIB;
-/// One line of a provider's stream, bytes. Beyond: the answer counts as broken.
-pub const PROVIDER_LINE_BYTES_MAX: usize = 256 * KIB;
-/// A provider's whole answer, bytes of stream. Beyond: it counts as broken.
-pub const PROVIDER_ANSWER_BYTES_MAX: usize = 8 * 1024 * KIB;
-/// Calls of tools in one answer. Beyond: passed over.
-pub const TOOL_CALLS_MAX: usize = 128;
-/// Pairs of model and provider that breakers and measurements remember. Beyond: those that rest stay.
-pub const BREAKERS_MAX: usize = 1_024;
-/// First rest of a pair that failed; doubles with each failure in a row.
-pub const PAIR_REST_FIRST: Duration = Duration::from_secs(5);
-/// Longest rest of a pair, also when it asks for more.
-pub const PROVIDER_REST_MAX: Duration = Duration::from_mins(10);
-/// Rest of a pair that no longer exists.
-pub const PAIR_GONE_REST: Duration = Duration::from_hours(1);
-/// Rest of a pair for which somebody else answered.
-pub const PAIR_SUSPENDED: Duration = Duration::from_hours(24);
-/// Rest of an account without money or rights. A SIGHUP ends it.
-pub const ACCOUNT_REST: Duration = Duration::from_hours(1);
-/// First rest of a network that is gone; doubles with each failure in a row.
-pub const NETWORK_REST_FIRST: Duration = Duration::from_secs(2);
-/// Longest rest of a network.
-pub const NETWORK_REST_MAX: Duration = Duration::from_mins(1);
-/// Entries of `[[site]]`. Configuration beyond it is refused.
-pub const SITES_MAX: usize = 16;
-/// Entries of `[[budget]]`. Configuration beyond it is refused.
-pub const BUDGETS_MAX: usize = 256;
-/// Entries of `[[price]]`. Configuration beyond it is refused.
-pub const PRICES_MAX: usize = 256;
-/// Providers that may be asked for one request. Configuration beyond it is refused.
-pub const CALL_ATTEMPTS_MAX: usize = 12;
-/// Before another look for somebody elsewhere, when nobody knows when there will be one.
-pub const AWAY_RETRY: Duration = Duration::from_secs(5);
-/// Shortest time between two such looks for one request.
-pub const AWAY_RETRY_MIN: Duration = Duration::from_millis(250);
-/// Between two looks whether the device will still be in time.
-pub const OVERFLOW_LOOK: Duration = Duration::from_secs(1);
-/// For an answer from elsewhere to a request without a deadline.
-pub const CALL_TOTAL_MAX: Duration = Duration::from_mins(10);
-/// Calls to providers at once, all together. Beyond: the rest waits.
-pub const REMOTE_CALLS_MAX: usize = 64;
-/// One file below `/sys` or `/proc`, bytes: a page of the kernel. Beyond: cut.
-pub const BOARD_FILE_BYTES_MAX: u64 = 4 * KIB as u64;
-/// Thermal zones that are read. Beyond: ignored, those with the highest numbers first.
-pub const BOARD_ZONES_MAX: usize = 64;
-/// Trip points of one zone that are read. Beyond: ignored.
-pub const BOARD_TRIPS_MAX: usize = 16;
-/// Cooling devices that are read. Beyond: ignored, as with the zones.
-pub const BOARD_COOLING_MAX: usize = 32;
-/// Power supplies that are read. Beyond: ignored.
-pub const BOARD_SUPPLIES_MAX: usize = 8;
-/// Entries of one folder that are looked at. Beyond: ignored.
-pub const BOARD_ENTRIES_MAX: usize = 512;
-/// Control groups above ours whose memory limits hold for us too. Beyond: ignored.
-pub const BOARD_GROUPS_MAX: usize = 8;
-/// Name of a sensor, characters. Beyond: cut.
-pub const BOARD_NAME_CHARS_MAX: usize = 40;
-/// Between two looks at which sensors there are.
-pub const BOARD_RESCAN: Duration = Duration::from_mins(5);
-/// For the first reading, at start. Beyond: the daemon starts, and the board counts as nominal until it is there.
-pub const BOARD_FIRST_READING: Duration = Duration::from_secs(2);
-/// Temperatures beyond these, °C, are no temperatures: a sensor that is off or not wired.
-pub const BOARD_CELSIUS: std::ops::RangeInclusive<f64> = -40.0..=150.0;
-/// Below this, °C, a trip point was never set.
-pub const BOARD_TRIP_CELSIUS_MIN: f64 = 30.0;
-/// So far below the temperature of a level, °C, the level is over.
-pub const BOARD_MARGIN_CELSIUS: f64 = 5.0;
-/// So far below, percentage points, one of memory or battery is over. One of waiting for memory is over
-/// at half its share.
-pub const BOARD_MARGIN_PERCENT: f64 = 2.0;
-/// Share of its way that a cooling device has gone: warm from its first step, hot from there on.
-pub const BOARD_COOLING_HOT: f64 = 1.0 / 3.0;
-/// Share of time, %, in which some task waited for memory (PSI, 10 s): warm from there on.
-pub const BOARD_PSI_SOME_WARM: f64 = 20.0;
-/// Share of time, %, in which all tasks waited for memory: hot from there on.
-pub const BOARD_PSI_FULL_HOT: f64 = 10.0;
-/// Memory that is left to the board, % of all: warm and hot from there on.
-pub const BOARD_AVAILABLE_PERCENT: [f64; 2] = [5.0, 2.0];
-/// Memory of the control group, % of its limit: warm and hot from there on.
-pub const BOARD_GROUP_PERCENT: [f64; 2] = [90.0, 97.0];
-/// Battery that is left while it is drained, %: warm and hot from there on.
-pub const BOARD_BATTERY_PERCENT: [f64; 2] = [20.0, 10.0];
-/// Retry after `overheated`.
-pub const OVERHEATED_RETRY_AFTER: Duration = Duration::from_secs(30);
-/// Longest rest between two requests of the batch lane while the board is warm.
-pub const BATCH_REST_MAX: Duration = Duration::from_mins(5);

@@ -113,18 +113,45 @@ pub struct Model {
 pub struct EngineStats {
     /// Tokens of prompts that were computed.
     pub prefill_tokens: AtomicU64,
-    /// Time that took, microseconds.
-    pub prefill_micros: AtomicU64,
     /// Tokens of answers that were computed.
     pub decode_tokens: AtomicU64,
-    /// Time that took, microseconds; one run may serve several answers.
-    pub decode_micros: AtomicU64,
     /// Sequences in slots now.
     pub running: AtomicU64,
     /// Steps since start: a number that stands still while `running` is not 0 means a hang.
     pub steps: AtomicU64,
     /// Times the engine was built anew after it had died.
     pub restarts: AtomicU64,
+    prefill: Recent,
+    decode: Recent,
+}
+
+/// How quick the engine was in its last moments of work. What was long ago fades: a board that is hot is
+/// not as quick as it was in the morning.
+#[derive(Debug, Default)]
+struct Recent {
+    /// Both as the bits of `f64`.
+    tokens: AtomicU64,
+    seconds: AtomicU64,
+}
+
+/// Work of so many seconds later a sample counts a third.
+const FADES_S: f64 = 30.0;
+
+impl Recent {
+    /// A reader in between sees one step too many; nothing depends on it.
+    fn add(&self, tokens: u64, took: Duration) {
+        let keep = (-took.as_secs_f64() / FADES_S).exp();
+        for (sum, new) in [(&self.tokens, tokens as f64), (&self.seconds, took.as_secs_f64())] {
+            let old = f64::from_bits(sum.load(Ordering::Relaxed));
+            sum.store((old * keep + new).to_bits(), Ordering::Relaxed);
+        }
+    }
+
+    fn rate(&self) -> f64 {
+        let [tokens, seconds] =
+            [&self.tokens, &self.seconds].map(|sum| f64::from_bits(sum.load(Ordering::Relaxed)));
+        if seconds > 0.0 { tokens / seconds } else { 0.0 }
+    }
 }
 
 impl EngineStats {
@@ -132,20 +159,27 @@ impl EngineStats {
         counter.fetch_add(n, Ordering::Relaxed);
     }
 
-    /// Tokens per second of answers being written, over the life of the engine; 0 before the first.
+    /// So many tokens of a prompt were read.
+    pub fn read(&self, tokens: u64, took: Duration) {
+        Self::add(&self.prefill_tokens, tokens);
+        self.prefill.add(tokens, took);
+    }
+
+    /// So many tokens of answers were written; one run may serve several answers.
+    pub fn wrote(&self, tokens: u64, took: Duration) {
+        Self::add(&self.decode_tokens, tokens);
+        self.decode.add(tokens, took);
+    }
+
+    /// Tokens per second of answers being written, in the last moments of work; 0 before the first.
     pub fn decode_rate(&self) -> f64 {
-        rate(&self.decode_tokens, &self.decode_micros)
+        self.decode.rate()
     }
 
-    /// Tokens per second of prompts being read, over the life of the engine; 0 before the first.
+    /// Tokens per second of prompts being read, in the last moments of work; 0 before the first.
     pub fn prefill_rate(&self) -> f64 {
-        rate(&self.prefill_tokens, &self.prefill_micros)
+        self.prefill.rate()
     }
-}
-
-fn rate(tokens: &AtomicU64, micros: &AtomicU64) -> f64 {
-    let micros = micros.load(Ordering::Relaxed);
-    if micros == 0 { 0.0 } else { tokens.load(Ordering::Relaxed) as f64 * 1e6 / micros as f64 }
 }
 
 impl Model {
@@ -179,6 +213,26 @@ fn answer_room(context: usize, prompt_tokens: usize, asked: usize) -> Result<usi
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_measured_speed_is_that_of_now_and_not_that_of_the_morning() {
+        let stats = EngineStats::default();
+        assert_eq!((stats.prefill_rate(), stats.decode_rate()), (0.0, 0.0));
+        let step = Duration::from_millis(200);
+        for _ in 0..50_000 {
+            stats.read(20, step);
+            stats.wrote(4, step);
+        }
+        assert!((stats.prefill_rate() - 100.0).abs() < 1e-6 && (stats.decode_rate() - 20.0).abs() < 1e-6);
+        // It throttles to a quarter; two minutes of work later that is known.
+        for _ in 0..150 {
+            stats.read(20, step * 4);
+            stats.wrote(4, step * 4);
+        }
+        assert!((25.0..27.0).contains(&stats.prefill_rate()), "{}", stats.prefill_rate());
+        assert!((5.0..5.5).contains(&stats.decode_rate()), "{}", stats.decode_rate());
+        assert_eq!(stats.decode_tokens.load(Ordering::Relaxed), 200_600);
+    }
 
     #[test]
     fn an_answer_gets_what_the_prompt_leaves_and_never_nothing() {

@@ -235,8 +235,7 @@ impl Running {
                 ended.push((slot, end));
             }
         }
-        EngineStats::add(&self.stats.decode_tokens, tokens.len() as u64);
-        EngineStats::add(&self.stats.decode_micros, now.since(began).as_micros() as u64);
+        self.stats.wrote(tokens.len() as u64, now.since(began));
         // From the last slot down, so that a move never touches a slot still to be released.
         for (slot, end) in ended.into_iter().rev() {
             let sequence = self.release(slot);
@@ -252,8 +251,7 @@ impl Running {
         let logits = self.graph.prefill(chunk.slot, chunk.start, tokens, &[chunk.len - 1])?;
         let now = self.clock.boot();
         sequence.committed += chunk.len;
-        EngineStats::add(&self.stats.prefill_tokens, chunk.len as u64);
-        EngineStats::add(&self.stats.prefill_micros, now.since(began).as_micros() as u64);
+        self.stats.read(chunk.len as u64, now.since(began));
         if !chunk.last {
             return Ok(());
         }

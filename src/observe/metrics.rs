@@ -15,7 +15,7 @@ use super::{
     board::{self, BoardGauges},
     readings::{Readings, Shown},
 };
-use crate::domain::{ErrorKind, Lane, Outcome, Result};
+use crate::domain::{ErrorKind, Lane, MicroUsd, Outcome, Result, Zone};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OutcomeLabel {
@@ -32,6 +32,12 @@ struct WhyLabel {
     why: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CallLabel {
+    zone: &'static str,
+    result: &'static str,
+}
+
 /// The daemon's counters.
 pub struct Metrics {
     registry: Registry,
@@ -43,6 +49,8 @@ pub struct Metrics {
     notices_dropped: Counter,
     no_subscribers: Counter,
     readings_skipped: Family<WhyLabel, Counter>,
+    calls: Family<CallLabel, Counter>,
+    spent: Counter<f64, std::sync::atomic::AtomicU64>,
     gauges: Gauges,
     shown: Shown,
     board: board::Shown,
@@ -104,6 +112,10 @@ impl Default for Metrics {
             Unit::Seconds,
             first_token.clone(),
         );
+        let calls = Family::default();
+        registry.register("calls", "Calls to sites and cloud by what came of them", calls.clone());
+        let spent = Counter::default();
+        registry.register("spent_usd", "Money that calls to the cloud cost, US dollars", spent.clone());
         let duplicates = Counter::default();
         registry.register(
             "duplicate_requests",
@@ -157,6 +169,8 @@ impl Default for Metrics {
             notices_dropped,
             no_subscribers,
             readings_skipped,
+            calls,
+            spent,
             gauges: g,
             shown,
             board,
@@ -168,6 +182,12 @@ impl Metrics {
     /// A request was refused at the door.
     pub fn refused(&self, kind: ErrorKind) {
         self.requests.get_or_create(&OutcomeLabel { outcome: kind.name() }).inc();
+    }
+
+    /// A call to a site or to the cloud has ended.
+    pub fn called(&self, zone: Zone, result: &'static str, cost: MicroUsd) {
+        self.calls.get_or_create(&CallLabel { zone: zone.name(), result }).inc();
+        self.spent.inc_by(cost.usd());
     }
 
     /// A request was asked before.

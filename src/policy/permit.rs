@@ -1,5 +1,7 @@
 //! The proof that exactly these bytes may go exactly there.
 
+use std::fmt;
+
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -12,7 +14,7 @@ use super::{
 use crate::domain::{BootTime, ClientId, MicroUsd, RequestId, Zone};
 
 /// What somebody wants to send.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Draft {
     /// Whose request it is.
     pub client: ClientId,
@@ -42,7 +44,6 @@ pub struct Draft {
 /// let again = permit.clone();
 /// # }
 /// ```
-#[derive(Debug)]
 #[must_use = "a permit that is not sent with is an egress that did not happen"]
 pub struct Permit {
     client: ClientId,
@@ -55,6 +56,22 @@ pub struct Permit {
     expires: BootTime,
     digest: [u8; 32],
     bytes: Vec<u8>,
+}
+
+/// Without what is said in it.
+impl fmt::Debug for Draft {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { client, id, zone, provider, .. } = self;
+        write!(f, "Draft({client} {id} {} {provider})", zone.name())
+    }
+}
+
+/// Without what is said in it.
+impl fmt::Debug for Permit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { client, id, zone, provider, rule, .. } = self;
+        write!(f, "Permit({client} {id} {} {provider} by {rule})", zone.name())
+    }
 }
 
 impl Permit {

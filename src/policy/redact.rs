@@ -46,6 +46,9 @@ pub(super) fn redact(
     }
     // Names of fields, numbers, and what two replacements made together.
     let texts = Texts::of(body).map_err(|_| Unredacted("nesting".into()))?;
+    if let Some(name) = names.first().filter(|_| texts.is_opaque()) {
+        return Err(Unredacted(name.clone()));
+    }
     match names.iter().find(|name| texts.all().any(|text| !detectors.find(name, text).is_empty())) {
         Some(name) => Err(Unredacted(name.clone())),
         None => Ok(restore),
@@ -126,9 +129,9 @@ impl Restore {
             let name = name.to_uppercase();
             let next = self.pairs.len() + 1;
             // Not all of them can stand in the text.
-            let free = (next..=next + taken.len())
+            let free = (next..=2 * next + taken.len())
                 .map(|n| format!("[{name}_{n}]"))
-                .find(|placeholder| !taken.contains(placeholder.as_str()))
+                .find(|new| !taken.contains(new.as_str()) && self.pairs.iter().all(|(p, _)| p != new))
                 .unwrap_or_default();
             self.pairs.push((free, value.to_owned()));
             self.pairs.len() - 1
@@ -201,6 +204,14 @@ mod tests {
 
     fn body(text: &str) -> Value {
         json!({"model": "a@b.example/x", "messages": [{"role": "user", "content": text}]})
+    }
+
+    #[test]
+    fn two_values_never_share_a_placeholder_whatever_the_text_holds_already() {
+        let text = "[EMAIL_1] is a@b.example, c@d.example and e@f.example";
+        let mut request = json!({"messages": [{"role": "user", "content": text}]});
+        let restore = redact(&mut request, &names(&["email"]), &Detectors::default()).unwrap();
+        assert_eq!(restore.restore(request["messages"][0]["content"].as_str().unwrap()), text);
     }
 
     #[test]

@@ -110,6 +110,10 @@ impl When {
     }
 
     fn found(&self, texts: &Texts<'_>, detectors: &Detectors) -> bool {
+        // What cannot be looked through may hold it.
+        if texts.is_opaque() {
+            return true;
+        }
         let words: Vec<String> = self.contains.iter().map(|word| word.to_lowercase()).collect();
         texts.all().any(|text| {
             let lower = if words.is_empty() { String::new() } else { text.to_lowercase() };

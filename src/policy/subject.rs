@@ -28,7 +28,10 @@ pub struct Subject<'a> {
 }
 
 /// Every text in a body: values, the names of fields, and numbers as they are written.
-pub struct Texts<'a>(Vec<Cow<'a, str>>);
+pub struct Texts<'a> {
+    all: Vec<Cow<'a, str>>,
+    opaque: bool,
+}
 
 /// A body with more nesting than requests may have: nobody can say what is in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,12 +42,30 @@ impl<'a> Texts<'a> {
     pub fn of(body: &'a Value) -> Result<Self, TooDeep> {
         let mut texts = Vec::new();
         collect(body, limits::JSON_DEPTH_MAX, &mut texts)?;
-        Ok(Self(texts))
+        Ok(Self { all: texts, opaque: is_opaque(body) })
     }
 
     /// One after the other.
     pub fn all(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().map(|text| &**text)
+        self.all.iter().map(|text| &**text)
+    }
+
+    /// Whether there is something in it that cannot be looked through: a picture, a recording, a file.
+    pub fn is_opaque(&self) -> bool {
+        self.opaque
+    }
+}
+
+/// Parts of messages that are not text. Depth is known to be bounded by then.
+fn is_opaque(value: &Value) -> bool {
+    match value {
+        Value::Object(fields) => {
+            let kind = fields.get("type").and_then(Value::as_str);
+            matches!(kind, Some("image_url" | "input_audio" | "file" | "image" | "video_url"))
+                || fields.values().any(is_opaque)
+        }
+        Value::Array(items) => items.iter().any(is_opaque),
+        _ => false,
     }
 }
 

@@ -1,6 +1,6 @@
 //! Whether a request may be answered off the device, and how that stands.
 
-use super::{Needs, Request, Service, Wanted};
+use super::{Needs, Request, Service, Wanted, live::Live, shared::lock};
 use crate::{
     cloud::Target,
     domain::{BootTime, Error, ErrorKind, Result, Zone},
@@ -24,12 +24,16 @@ pub(super) enum Route {
 #[derive(Debug, Default)]
 pub(super) struct Away {
     pub(super) route: Route,
+    /// Its task wants it answered elsewhere: the device is asked when nobody there can be.
+    pub(super) first: bool,
     /// Its place among those who wait, when it does not wait in the device's queue.
     pub(super) place: Option<Place>,
     /// It is being answered there.
     pub(super) under_way: bool,
     /// Not before this it is tried again.
     pub(super) next: Option<BootTime>,
+    /// Times that somebody was asked and failed, without a rest that would have kept the next from trying.
+    pub(super) rounds: u32,
     /// Why it was put off, as it was last told.
     pub(super) told: Option<String>,
     /// The policy keeps it here.
@@ -40,6 +44,11 @@ impl Away {
     /// Whether it waits for somebody elsewhere and for nobody here.
     pub(super) fn waits(&self) -> bool {
         self.place.is_some()
+    }
+
+    /// Whether it is not to wait in the device's queue.
+    pub(super) fn skips_queue(&self) -> bool {
+        self.first || matches!(self.route, Route::Away(_))
     }
 
     /// Whom to ask, when it may go.
@@ -68,6 +77,14 @@ impl Service {
             }),
             Wanted::Named(name) => self.route_by_name(request, name, may_leave),
         }
+    }
+
+    /// Notes where a request may be answered.
+    pub(super) fn set_route(&self, live: &Live, route: Route) {
+        let prefers = self.preference(live) > Zone::Device;
+        let mut away = lock(&live.away);
+        away.first = prefers && route == Route::Overflow;
+        away.route = route;
     }
 
     fn route_by_name(&self, request: &Request, name: &str, may_leave: bool) -> Result<Route> {

@@ -6,9 +6,10 @@ use std::{sync::Arc, time::Duration};
 use tokio::sync::mpsc;
 
 use super::{
-    Progress, Service,
+    Keeping, Progress, Reply, Service,
     away::Route,
-    egress::{self, Stop, account, body_of, need, price},
+    bill::{Bill, Call},
+    egress::{self, Stop, price},
     heard::Heard,
     live::Live,
     notice::News,
@@ -18,42 +19,23 @@ use super::{
     shared::lock,
 };
 use crate::{
-    cloud::{
-        Class, Cure, Failed, Fault, NoWay, Nobody, Outgoing, Reservation, Served, Target, Timers, Way, draft,
-    },
-    domain::{Delta, Error, ErrorKind, MicroUsd, Outcome, Result, Usage, Zone, limits},
+    cloud::{Class, Cure, Failed, Fault, NoWay, Nobody, Served, Target, Timers, Way},
+    domain::{Delta, Error, ErrorKind, MicroUsd, Outcome, Usage, limits},
     engine::Cancel,
-    policy::{Draft, Permit, Restore},
-    store::{AuditEntry, AuditEvent, Digest, NewEgress, Settlement, UsageEntry},
+    policy::Denial,
 };
-
-/// A call that is on record.
-struct Call {
-    way: Way,
-    /// What the audit says of it; `settles` is its own row.
-    entry: AuditEntry,
-    reservation: Option<Reservation>,
-    session: String,
-    prompt_tokens: u64,
-}
-
-/// How a call ended, for the books.
-struct Bill {
-    reason: String,
-    usage: Usage,
-    cost: MicroUsd,
-    bytes_in: u64,
-    answered: bool,
-}
-
 /// What came of one provider.
-enum Tried {
+pub(super) enum Tried {
     /// The request has its final, or nobody wants one any more.
     Over,
     /// Another may do better.
     Next(Fault),
     /// Nobody would.
     Stop(Error),
+    /// The policy keeps it here after all.
+    Denied(Denial),
+    /// It cannot be put on record, and so nothing has left.
+    Unrecorded(Error),
 }
 
 impl Service {
@@ -67,6 +49,10 @@ impl Service {
         for _ in 0..2 * attempts {
             if tried.len() >= attempts {
                 break;
+            }
+            if let Some(error) = self.is_over(&live) {
+                lock(&live.away).under_way = false;
+                return self.dismiss(&live, error);
             }
             let way = match self.ways(&live, &target) {
                 Ok(ways) => ways.into_iter().find(|way| !tried.iter().any(|name| name == way.provider())),
@@ -88,28 +74,53 @@ impl Service {
             drop(room);
             match outcome {
                 Tried::Over => return,
-                Tried::Stop(error) => return self.end_away(&live, caller, error),
+                Tried::Denied(denial) => {
+                    self.note_denial(&live, &denial).await;
+                    return self.end_away(&live, caller, egress::denied(&denial));
+                }
+                Tried::Unrecorded(error) if live.is_durable() => {
+                    // It was accepted: the disk's trouble is to be waited out, not to be its final.
+                    self.tell_deferred(&live, &error.public);
+                    return self.put_off(&live, caller, None);
+                }
+                Tried::Stop(error) | Tried::Unrecorded(error) => return self.end_away(&live, caller, error),
                 Tried::Next(fault) => last = Some(fault),
             }
         }
-        let no_way = last.map(|fault| NoWay {
-            why: format!("{} asked; the last said {}: {}", tried.len(), fault.class.name(), fault.words),
-            until: None,
-            kind: match fault.class {
-                Class::ModelUnavailable => Nobody::UnknownModel,
-                Class::ContextTooLong => Nobody::TooLong,
-                _ => Nobody::Yet,
-            },
+        let no_way = last.map(|fault| {
+            lock(&live.away).rounds += match fault.class {
+                // A network that is gone has cost nothing, however often it was tried.
+                Class::Unreachable => 0,
+                // It is the request's own: the next round would end, and cost, as this one.
+                Class::Empty | Class::SchemaMissed | Class::Unsupported | Class::ContextTooLong => {
+                    limits::AWAY_ROUNDS_MAX
+                }
+                _ => 1,
+            };
+            let tired = lock(&live.away).rounds >= limits::AWAY_ROUNDS_MAX;
+            NoWay {
+                why: format!("{} asked; the last said {}: {}", tried.len(), fault.class.name(), fault.words),
+                until: None,
+                kind: match fault.class {
+                    Class::ModelUnavailable => Nobody::UnknownModel,
+                    Class::ContextTooLong => Nobody::TooLong,
+                    _ if tired => Nobody::Fit,
+                    _ => Nobody::Yet,
+                },
+            }
         });
         self.put_off(&live, caller, no_way);
     }
 
     async fn try_way(&self, live: &Arc<Live>, way: Way, caller: &mut Option<mpsc::Sender<Delta>>) -> Tried {
+        let s = &self.shared;
+        let Some(carrier) = s.remotes.carrier(&way) else {
+            return Tried::Next(Fault::new(Class::Gone, "there is no way there any more"));
+        };
         let (call, permit, restore) = match self.begin_call(live, way).await {
             Ok(begun) => begun,
             Err(tried) => return tried,
         };
-        let s = &self.shared;
         if live.is_durable() && live.claim_begin() {
             s.store.note_begin(live.key().clone());
         }
@@ -124,12 +135,13 @@ impl Service {
             zone: call.way.zone,
             provider: call.way.provider().to_owned(),
         };
-        let hold = live.request.needs.format.is_some();
+        // What is held against a schema is looked at as a whole, and put back as JSON writes it.
+        let hold =
+            live.request.needs.format.is_some() || matches!(live.keeping, Keeping::Durable(Reply::Task(_)));
         let (sender, pieces) = mpsc::channel(limits::DELTAS_IN_FLIGHT_MAX);
         let (restored, mut whole) = mpsc::channel(limits::DELTAS_IN_FLIGHT_MAX);
         let mut relay = Relay::new(restore, hold);
         let mut heard = Heard::default();
-        let Some(carrier) = s.remotes.carrier(&call.way) else { return Tried::Over };
         let timers = self.timers(live);
         let end = {
             let sending = carrier.send(permit, &call.session, timers, s.clock.boot(), sender);
@@ -138,9 +150,10 @@ impl Service {
             let all = async { tokio::join!(sending, relaying, hearing).0 };
             tokio::select! {
                 biased;
-                end = all => Ok(end),
+                // First: what nobody wants any more is not sent, and whose time is over is no provider's fault.
                 () = live.stopped() => Err(live.cancel.error().unwrap_or_else(too_late)),
                 () = self.until(live.deadline) => Err(too_late()),
+                end = all => Ok(end),
             }
         };
         let given = !heard.is_empty() && (caller.is_some() || wants_news(live));
@@ -151,77 +164,10 @@ impl Service {
             Err(error) => {
                 live.stop(Cancel::Caller);
                 let answer_tokens = heard.tokens() + held.tokens;
-                let bill = call.broken_off(error.kind.name(), answer_tokens);
+                let bill = call.broken_off(error.kind.name(), "", answer_tokens);
                 self.settle_call(call, bill).await;
                 self.dismiss(live, error);
                 Tried::Over
-            }
-        }
-    }
-
-    /// From a provider to a permit, its money and its row of the audit.
-    async fn begin_call(&self, live: &Arc<Live>, way: Way) -> Result<(Call, Permit, Restore), Tried> {
-        let s = &self.shared;
-        let body = body_of(live);
-        let need = need(live, &body);
-        let outgoing = Outgoing {
-            model: &way.named,
-            provider: way.provider(),
-            max_tokens: live.request.options.tokens_max,
-        };
-        let total = self.timers(live).total;
-        let draft = Draft {
-            client: live.key().client.clone(),
-            id: live.key().id.clone(),
-            zone: way.zone,
-            provider: way.provider().to_owned(),
-            body: draft(&body, outgoing),
-            worst_cost: Some(way.worst),
-            expires: s.clock.boot().after(total),
-        };
-        let policy = self.policy();
-        let (permit, restore) = policy
-            .permit(&self.subject(live, &policy), draft)
-            .map_err(|denial| Tried::Next(Fault::new(Class::Unsupported, denial.reason)))?;
-        let reservation = match way.zone {
-            Zone::Cloud => {
-                let account = account(live, way.provider());
-                let reserved = lock(&s.remotes.budget).reserve(account, way.worst, self.today());
-                Some(reserved.map_err(|over| {
-                    // Others were quicker to spend what was left.
-                    Tried::Stop(Error::new(ErrorKind::BudgetExhausted, over.to_string()))
-                })?)
-            }
-            _ => None,
-        };
-        let entry = AuditEntry {
-            event: AuditEvent::Sent,
-            provider: way.provider().to_owned(),
-            model: way.model.clone(),
-            rule: permit.rule().to_owned(),
-            reason: redacted(&permit),
-            sent: Some(Digest(permit.digest())),
-            bytes_out: permit.bytes().len() as u64,
-            cost: Some(way.worst),
-            ..self.entry(live, way.zone)
-        };
-        let session = uuid::Uuid::now_v7().to_string();
-        let new = NewEgress { entry: entry.clone(), session: session.clone(), reserved: way.worst };
-        match s.store.send(new).await {
-            Ok(head) => {
-                let entry = AuditEntry { settles: Some(head.seq), ..entry };
-                Ok((
-                    Call { way, entry, reservation, session, prompt_tokens: need.prompt_tokens },
-                    permit,
-                    restore,
-                ))
-            }
-            Err(error) => {
-                // What cannot be put on record does not leave.
-                if let Some(reservation) = reservation {
-                    lock(&s.remotes.budget).settle(reservation, MicroUsd::ZERO);
-                }
-                Err(Tried::Stop(error))
             }
         }
     }
@@ -246,7 +192,16 @@ impl Service {
             None => format!("answered{estimated}"),
             Some(why) => format!("{}: {why}{estimated}", Class::SchemaMissed.name()),
         };
-        let bill = Bill { reason, usage, cost, bytes_in: served.bytes_in, answered: missed.is_none() };
+        let result = if missed.is_none() { "answered" } else { Class::SchemaMissed.name() };
+        let bill = Bill {
+            result,
+            reason,
+            usage,
+            cost,
+            bytes_in: served.bytes_in,
+            answered: missed.is_none(),
+            unsent: false,
+        };
         let way = call.way.clone();
         self.settle_call(call, bill).await;
         if let Some(why) = missed {
@@ -265,6 +220,7 @@ impl Service {
             cost,
         };
         lock(&live.away).under_way = false;
+        live.frame.send_replace(Some(frame.clone()));
         self.conclude(live, frame, outcome, heard);
         Tried::Over
     }
@@ -276,8 +232,9 @@ impl Service {
             id = %live.key().id, provider = way.provider(), model = way.model,
             fault = fault.class.name(), why = fault.words, "a provider failed"
         );
-        let mut bill = call.broken_off(&format!("{}: {}", fault.class.name(), fault.words), answer_tokens);
+        let mut bill = call.broken_off(fault.class.name(), &fault.words, answer_tokens);
         bill.bytes_in = bytes_in;
+        bill.unsent = fault.class == Class::Unreachable;
         if !billed {
             (bill.cost, bill.usage) = (MicroUsd::ZERO, Usage::default());
         }
@@ -290,6 +247,8 @@ impl Service {
             let why = format!("{} failed in the middle of the answer: {}", way.provider(), fault.words);
             return Tried::Stop(Error::new(ErrorKind::ProviderError, why));
         }
+        // Whoever answers next says so himself.
+        live.frame.send_replace(None);
         match fault.class.cure() {
             Cure::Final => {
                 let why = format!("{} does not take it: {}", way.provider(), fault.words);
@@ -304,41 +263,14 @@ impl Service {
         }
     }
 
-    /// Books what a call cost, in the ledger, the audit and the budget.
-    async fn settle_call(&self, call: Call, bill: Bill) {
-        let Call { way, entry, reservation, .. } = call;
-        if let Some(reservation) = reservation {
-            lock(&self.shared.remotes.budget).settle(reservation, bill.cost);
-        }
-        let usage = UsageEntry {
-            zone: way.zone.name().into(),
-            provider: way.provider().into(),
-            model: way.model.clone(),
-            prompt_tokens: bill.usage.prompt_tokens as u64,
-            completion_tokens: bill.usage.completion_tokens as u64,
-            bytes_out: entry.bytes_out,
-            cost_micro_usd: bill.cost.0,
-        };
-        let entry = AuditEntry {
-            at: self.shared.clock.stamp(),
-            event: AuditEvent::Settled,
-            reason: bill.reason,
-            bytes_in: bill.bytes_in,
-            cost: Some(bill.cost),
-            ..entry
-        };
-        let settlement = Settlement { entry, usage, requests: u64::from(bill.answered) };
-        if let Err(error) = self.shared.store.settle(settlement).await {
-            tracing::error!(%error, "what a call cost is not in the ledger; the next start books the most that it can have cost");
-        }
-    }
-
     /// Ends a request that was on its way elsewhere with an error, or gives it back to the device where
     /// that may still answer it.
     fn end_away(&self, live: &Arc<Live>, caller: Option<mpsc::Sender<Delta>>, error: Error) {
         let route = lock(&live.away).route.clone();
         let kept = error.kind == ErrorKind::PolicyDenied || error.kind == ErrorKind::BudgetExhausted;
         if route == Route::Overflow && (kept || live.frame.borrow().is_none()) {
+            // It would be the same the next time; money may come back with the next day.
+            lock(&live.away).kept |= error.kind != ErrorKind::BudgetExhausted;
             return self.put_off(live, caller, None);
         }
         lock(&live.away).under_way = false;
@@ -351,11 +283,17 @@ impl Service {
         let now = s.clock.boot();
         *lock(&live.deltas) = caller;
         live.frame.send_replace(None);
+        if live.claim_spare() {
+            // Waiting is no death of the daemon.
+            s.store.note_spared(live.key().clone());
+        }
         let until = no_way.as_ref().and_then(|no_way| no_way.until);
         let again = until.unwrap_or_else(|| now.after(limits::AWAY_RETRY));
         let route = {
             let mut away = lock(&live.away);
-            away.under_way = false;
+            // Its task gets its wish once; then the device may have it.
+            (away.under_way, away.first) = (false, false);
+            away.kept |= away.rounds >= limits::AWAY_ROUNDS_MAX;
             away.next = Some(again.max(now.after(limits::AWAY_RETRY_MIN)));
             away.route.clone()
         };
@@ -381,33 +319,21 @@ impl Service {
         }
     }
 
-    fn timers(&self, live: &Live) -> Timers {
+    pub(super) fn timers(&self, live: &Live) -> Timers {
         let timers = self.shared.remotes.options().timers;
         let left = live.deadline.map(|d| d.remaining(self.shared.clock.boot()).unwrap_or(Duration::ZERO));
-        Timers { total: left.map_or(timers.total, |left| left.min(timers.total)), ..timers }
+        // The deadline itself is watched beside the call; this is for a call that does not hear of it.
+        let total = left.map_or(timers.total, |left| (left + limits::AWAY_RETRY_MIN).min(timers.total));
+        Timers { total, ..timers }
     }
-}
 
-impl Call {
-    /// The books of a call that did not come to its end: what was written is likely to be on the bill.
-    fn broken_off(&self, reason: &str, answer_tokens: usize) -> Bill {
-        Bill {
-            reason: format!("{reason} (its cost is an estimate)"),
-            usage: Usage { prompt_tokens: self.prompt_tokens as usize, completion_tokens: answer_tokens },
-            cost: price(&self.way, self.prompt_tokens, answer_tokens as u64),
-            bytes_in: 0,
-            answered: false,
-        }
+    /// Why a request is not to be taken anywhere any more.
+    fn is_over(&self, live: &Live) -> Option<Error> {
+        let late = live.deadline.is_some_and(|d| d.remaining(self.shared.clock.boot()).is_none());
+        live.cancel.error().or_else(|| late.then(too_late))
     }
 }
 
 fn place(way: &Way) -> String {
     format!("{}:{}", way.zone.name(), way.provider())
-}
-
-fn redacted(permit: &Permit) -> String {
-    match permit.redacted() {
-        [] => String::new(),
-        names => format!("replaced: {}", names.join(", ")),
-    }
 }

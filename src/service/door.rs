@@ -14,6 +14,7 @@ use super::{
     keeper::Keep,
     live::{Live, Progress, Shown},
     prepare::prepare,
+    refusal::{conflict, hopeless, queue_full},
     shared::lock,
 };
 use crate::{
@@ -103,9 +104,18 @@ impl Service {
         let (key, digest) = (request.key.clone(), request.digest);
         match self.accept_new(request, reply).await {
             // What has its final gets it, even when nothing new is taken in.
-            Err(refused) => match self.shared.store.find(key.client, key.id).await {
+            Err(refused) => match self.shared.store.find(key.client.clone(), key.id.clone()).await {
                 Ok(Some(stored)) if stored.finished.is_some() => {
                     Ok(Receipt::Done(self.finished(digest, stored)?))
+                }
+                // An earlier try of its write reached the disk although it failed: it is accepted, and its
+                // final is for whoever takes it up to say, not for the door.
+                Ok(Some(stored)) if stored.digest == digest => {
+                    self.take_up(stored);
+                    match self.shared.lives.get(&key) {
+                        Some(live) => Ok(Receipt::Known(Same::running(self.clone(), &live))),
+                        None => Ok(Receipt::Uncertain(refused)),
+                    }
                 }
                 Ok(_) => Err(refused),
                 // Refused or done long ago? Nobody can say now.
@@ -121,8 +131,9 @@ impl Service {
         let live = self.live(request, Keeping::Durable(reply), Some(budget))?;
         self.refuse_on_the_device(&live)?;
         match self.model() {
-            // It waits on disk until the model is there, and is held against it then.
-            Err(_) if self.comes_later() => {}
+            // It waits on disk until the model is there, and is held against it then. What is to be answered
+            // elsewhere is held against the policy, which is here: a second sending hears the same.
+            Err(_) if self.comes_later() && !goes_away(&live) => {}
             model => self.prepare_for_device(&live, model).await?,
         }
         let place = self.admit(&live)?;
@@ -215,10 +226,18 @@ impl Service {
                 }
             };
         }
-        match prepare(&live.request, &live.request.input, &model?, &*self.shared.clock) {
+        let model = match model {
+            Err(_) if self.may_overflow(live) => {
+                // It is not there yet, and whoever asks waits for it.
+                self.set_route(live, Route::Away(Target::Any));
+                return Ok(());
+            }
+            model => model?,
+        };
+        match prepare(&live.request, &live.request.input, &model, &*self.shared.clock) {
             Ok(prepared) => *lock(&live.prepared) = Some(prepared),
             Err(error) if error.kind == ErrorKind::ContextLengthExceeded && self.may_overflow(live) => {
-                lock(&live.away).route = Route::Away(Target::Any);
+                self.set_route(live, Route::Away(Target::Any));
             }
             Err(error) => return Err(error),
         }
@@ -227,15 +246,14 @@ impl Service {
 
     /// A board that is too hot takes in what somebody elsewhere may answer, and nothing else.
     fn refuse_on_the_device(&self, live: &Live) -> Result<()> {
-        let away = matches!(lock(&live.away).route, Route::Away(_));
         match self.refuse_when_overheated() {
-            Err(refusal) if !away && !self.may_overflow(live) => Err(refusal),
+            Err(refusal) if !goes_away(live) && !self.may_overflow(live) => Err(refusal),
             _ => Ok(()),
         }
     }
 
     /// Whether somebody elsewhere may answer what the device cannot.
-    fn may_overflow(&self, live: &Live) -> bool {
+    pub(super) fn may_overflow(&self, live: &Live) -> bool {
         lock(&live.away).route == Route::Overflow && self.may_leave(live, &Target::Any).is_ok()
     }
 
@@ -254,7 +272,7 @@ impl Service {
         let deadline = budget.map(|budget| Deadline::after(now, budget));
         let route = self.route(&request)?;
         let live = Live::new(request, keeping, deadline, now, None);
-        lock(&live.away).route = route;
+        self.set_route(&live, route);
         Ok(Arc::new(live))
     }
 
@@ -349,31 +367,7 @@ impl Service {
     }
 }
 
-fn conflict() -> Error {
-    let why = "this id was used for another body; choose a new id, or send the same body again";
-    Error { param: Some("outpost.id".into()), ..Error::new(ErrorKind::IdConflict, why) }
-}
-
-fn queue_full(full: Full, retry_after: Duration) -> Error {
-    let why = match full {
-        Full::Queue => "too many requests are waiting; try again later",
-        Full::Client => "too many requests of this client are waiting; wait for some to end",
-        Full::Bytes => "the waiting requests take all the memory there is for them; try again later",
-    };
-    Error::new(ErrorKind::QueueFull, why).with_retry_after(retry_after)
-}
-
-fn hopeless(late: TooLate) -> Error {
-    match late {
-        TooLate::Alone { needs } => {
-            let seconds = needs.as_secs_f64();
-            let why =
-                format!("this device would need {seconds:.1} s for it, longer than its deadline allows");
-            Error::new(ErrorKind::DeadlineExceeded, why)
-        }
-        TooLate::Behind { retry_after } => {
-            let why = "the requests before it leave no time for it before its deadline";
-            Error::new(ErrorKind::QueueFull, why).with_retry_after(retry_after)
-        }
-    }
+/// Whether somebody elsewhere is to answer it, and nobody here.
+fn goes_away(live: &Live) -> bool {
+    matches!(lock(&live.away).route, Route::Away(_))
 }

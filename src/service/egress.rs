@@ -40,22 +40,27 @@ impl Service {
             need: need(live, &body),
             client: &live.key().client,
             cloud_first: self.preference(live) == Zone::Cloud,
+            // What could be answered here goes no farther than its task wishes.
+            farthest: if super::shared::lock(&live.away).first { self.preference(live) } else { Zone::Cloud },
         };
         let today = self.today();
         let budget = super::shared::lock(&s.remotes.budget);
         let ways = s.remotes.ways(&ask, now, |zone, listing, worst| {
             let offers = verdict.offers(zone, &listing.provider);
             if offers.is_empty() {
-                return Some(Objection::Kept("is not let have it by the policy".into()));
+                return Some(Objection::Denied("is not let have it by the policy".into()));
             }
             if !offers.iter().any(|offer| offer.grant.cap.is_none_or(|cap| worst <= cap)) {
-                return Some(Objection::Kept(format!("could cost {worst}, more than the policy allows")));
+                return Some(Objection::Denied(format!("could cost {worst}, more than the policy allows")));
             }
             let account = account(live, &listing.provider);
             let over = (zone == Zone::Cloud).then(|| budget.allows(&account, worst, today).err()).flatten();
             over.map(|exhausted| Objection::Budget(exhausted.to_string()))
         });
-        ways.map_err(Stop::NoWay)
+        ways.map_err(|no_way| match no_way.kind {
+            Nobody::Denied => Stop::Denied(Denial { rule: None, reason: no_way.why }),
+            _ => Stop::NoWay(no_way),
+        })
     }
 
     /// Whether the policy lets a request go anywhere that could answer it.
@@ -129,11 +134,14 @@ impl Service {
             return;
         }
         tracing::info!(id = %live.key().id, client = %live.key().client, why = denial.reason, "not let out");
+        let target = super::shared::lock(&live.away).target();
+        let zones = target.map(|target| self.shared.remotes.zones(&target)).unwrap_or_default();
+        let zone = zones.into_iter().max().unwrap_or(Zone::Cloud);
         let entry = AuditEntry {
             event: AuditEvent::Denied,
             rule: denial.rule.clone().unwrap_or_default(),
             reason: denial.reason.clone(),
-            ..self.entry(live, Zone::Cloud)
+            ..self.entry(live, zone)
         };
         if let Err(error) = self.shared.store.audit(entry).await {
             tracing::warn!(%error, "a denial is not in the audit; nothing left all the same");
@@ -200,6 +208,13 @@ impl Service {
             (away.next, away.kept) = (None, false);
         }
         self.shared.overflow_stirred.notify_one();
+    }
+
+    /// Spent and reserved today and this month, and the bounds of both.
+    pub fn spending(&self) -> [(MicroUsd, Option<MicroUsd>); 2] {
+        let budget = super::shared::lock(&self.shared.remotes.budget);
+        let ((day, month), (of_day, of_month)) = (budget.total(self.today()), budget.cap());
+        [(day, of_day), (month, of_month)]
     }
 
     /// How each zone stands: its word and the reason.
@@ -272,7 +287,7 @@ pub(super) fn nobody(no_way: &NoWay, wait: Option<std::time::Duration>) -> Error
         Nobody::UnknownModel => ErrorKind::ModelNotFound,
         Nobody::TooLong => ErrorKind::ContextLengthExceeded,
         Nobody::Money => ErrorKind::BudgetExhausted,
-        Nobody::Busy | Nobody::Yet | Nobody::Fit => ErrorKind::ProviderError,
+        Nobody::Busy | Nobody::Yet | Nobody::Denied | Nobody::Fit => ErrorKind::ProviderError,
     };
     let what = match kind {
         // In words that clients such as LiteLLM know it by.

@@ -10,7 +10,6 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     Progress, Service,
-    away::Route,
     live::{Final, Keeping, Live},
     notice::News,
     shared::lock,
@@ -104,7 +103,7 @@ impl Service {
         let work = self.work(live);
         live.advance(Progress::Queued);
         let mut away = lock(&live.away);
-        if matches!(away.route, Route::Away(_)) {
+        if away.skips_queue() {
             away.place = Some(place);
             drop(away);
         } else {

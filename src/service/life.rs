@@ -48,7 +48,7 @@ impl Service {
         Ok(count)
     }
 
-    fn take_up(&self, stored: Stored) {
+    pub(super) fn take_up(&self, stored: Stored) {
         let s = &self.shared;
         let now = s.clock.boot();
         let left = left_of(stored.budget, &stored.accepted, &s.clock.stamp());
@@ -60,7 +60,7 @@ impl Service {
         };
         let live = Arc::new(Live::new(request, Keeping::Durable(reply), deadline, now, None));
         // A name that means nobody any more is the device's to refuse.
-        lock(&live.away).route = self.route(&live.request).unwrap_or_default();
+        self.set_route(&live, self.route(&live.request).unwrap_or_default());
         if s.lives.insert(&live).is_err() {
             return;
         }

@@ -17,6 +17,7 @@
 
 mod answer;
 mod away;
+mod bill;
 mod board;
 mod body;
 mod call;
@@ -36,6 +37,7 @@ mod own;
 mod prepare;
 mod query;
 mod reading;
+mod refusal;
 mod relay;
 pub mod reply;
 mod request;

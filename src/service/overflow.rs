@@ -20,10 +20,11 @@ use super::{
     shared::lock,
 };
 use crate::{
-    cloud::{Nobody, Target},
+    cloud::{Account, Nobody, Target},
     domain::{BootTime, MicroUsd, Pressure, Zone, limits},
+    engine::EngineState,
     scheduler::{Outlook, Work},
-    store::{AuditEntry, AuditEvent, Egress, Settlement, UsageEntry, UsageQuery, UtcDay},
+    store::{AuditEntry, AuditEvent, Egress, Settlement, UsageEntry, UsageQuery},
 };
 
 impl Service {
@@ -77,20 +78,24 @@ impl Service {
                 }
                 Err(Stop::Denied(denial)) => {
                     self.note_denial(&live, &denial).await;
-                    if matches!(lock(&live.away).route, Route::Away(_)) && self.take_from_queue(&live) {
+                    if self.gives_up(&live) {
                         self.dismiss(&live, egress::denied(&denial));
                     }
                 }
                 Err(Stop::NoWay(no_way)) => {
-                    if no_way.kind != Nobody::Busy {
-                        // What is under way ends with a call, and then everybody is looked at again.
+                    if no_way.kind == Nobody::Busy {
+                        // What is under way ends with a call, and then everybody is looked at again; this is for
+                        // what somebody else has begun.
+                        sooner(now.after(limits::OVERFLOW_LOOK));
+                    } else {
                         let again = no_way.until.unwrap_or_else(|| now.after(limits::AWAY_RETRY));
                         let again = again.max(now.after(limits::AWAY_RETRY_MIN));
                         lock(&live.away).next = Some(again);
                         sooner(again);
                     }
-                    let away = matches!(lock(&live.away).route, Route::Away(_));
-                    if away && no_way.ends(live.deadline.is_some()) && self.take_from_queue(&live) {
+                    // The device does not stand idle for somebody who may come.
+                    let wish = lock(&live.away).first && no_way.kind != Nobody::Busy;
+                    if (wish || no_way.ends(live.deadline.is_some())) && self.gives_up(&live) {
                         let wait = no_way.until.map(|until| until.since(now));
                         self.dismiss(&live, egress::nobody(&no_way, wait));
                     } else {
@@ -100,6 +105,16 @@ impl Service {
             }
         }
         next
+    }
+
+    /// Nobody elsewhere is going to answer it. True when it is out of the queue and has to end; one that the
+    /// device can answer waits for the device instead.
+    fn gives_up(&self, live: &Arc<Live>) -> bool {
+        let only_away = matches!(lock(&live.away).route, Route::Away(_));
+        if !only_away && std::mem::replace(&mut lock(&live.away).first, false) && self.take_from_queue(live) {
+            self.requeue(live);
+        }
+        only_away && self.take_from_queue(live)
     }
 
     /// Whom to ask for a request that waits; `None` when it is to go on waiting here.
@@ -128,7 +143,8 @@ impl Service {
         }
         // The estimate changes with the queue, which says so, and with time, which does not.
         if outlook.left.is_some() {
-            sooner(now.after(limits::OVERFLOW_LOOK));
+            let slack = outlook.slack().unwrap_or(limits::OVERFLOW_LOOK);
+            sooner(now.after(slack.clamp(limits::AWAY_RETRY_MIN, limits::OVERFLOW_LOOK)));
         }
         None
     }
@@ -136,13 +152,24 @@ impl Service {
     fn outlook_of(&self, live: &Live, now: BootTime) -> Outlook {
         let s = &self.shared;
         let ticket = *lock(&live.ticket);
-        let ahead = ticket.map_or(Work::default(), |ticket| s.queue().ahead_of(ticket).1);
+        let mut ahead = ticket.map_or(Work::default(), |ticket| s.queue().ahead_of(ticket).1);
+        let running = s.stats.running.load(std::sync::atomic::Ordering::Relaxed);
+        if s.engine.borrow().model().is_some_and(|model| running >= model.slots as u64) {
+            // Each slot is in the middle of an answer, on average.
+            ahead.answer += s.answer_mean() * running / 2;
+        }
+        let left = live.deadline.map(|d| d.remaining(now).unwrap_or(Duration::ZERO));
         Outlook {
             speed: s.speed(),
             ahead,
             own: self.work(live),
-            left: live.deadline.map(|d| d.remaining(now).unwrap_or(Duration::ZERO)),
+            left,
             hot: self.pressure() >= Pressure::Hot,
+            no_model: match &*s.engine.borrow() {
+                EngineState::Ready(_) => false,
+                EngineState::Absent | EngineState::Failed(_) => true,
+                EngineState::Loading(_) => left.is_some_and(|left| left < limits::LOADING_PATIENCE),
+            },
             prefers_away: self.preference(live) > Zone::Device,
         }
     }
@@ -158,7 +185,7 @@ impl Service {
         taken
     }
 
-    /// Takes up the books where the last run of the daemon left them: what was spent this month, and calls
+    /// Takes up the books where the last run of the daemon left them: what was spent, and calls
     /// of which nobody knows how they ended, at the most that they can have cost.
     pub(super) async fn take_up_books(&self) -> crate::domain::Result<()> {
         let s = &self.shared;
@@ -169,15 +196,12 @@ impl Service {
             );
             s.store.settle(self.lost(open)).await?;
         }
-        let month = UtcDay(self.today().month);
-        for query in [(Some(month), None), (Some(UtcDay(0)), Some(UtcDay(0)))] {
-            let query = UsageQuery { from: query.0, to: query.1, client: None };
-            for row in s.store.usage(query).await? {
-                if row.sums.zone == Zone::Cloud.name() && (row.day != UtcDay(0) || month.0 != 0) {
-                    let account = crate::cloud::Account { client: row.client, provider: row.sums.provider };
-                    let cost = MicroUsd(row.sums.cost_micro_usd);
-                    lock(&s.remotes.budget).spent_before(row.day.0, account, cost);
-                }
+        // All that the ledger has: which month it is may be known only later, once the clock is set.
+        for row in s.store.usage(UsageQuery::default()).await? {
+            if row.sums.zone == Zone::Cloud.name() {
+                let account = Account { client: row.client, provider: row.sums.provider };
+                let cost = MicroUsd(row.sums.cost_micro_usd);
+                lock(&s.remotes.budget).spent_before(row.day.0, account, cost);
             }
         }
         Ok(())

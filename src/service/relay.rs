@@ -22,7 +22,7 @@ impl Relay {
         Self { restore, hold, held: Delta::default() }
     }
 
-    /// Passes on until nothing more comes. `begun`: when the first piece is here.
+    /// Passes on until nothing more comes. `begun`: when the first piece is passed on.
     pub(super) async fn run(
         &mut self,
         mut pieces: mpsc::Receiver<Delta>,
@@ -33,9 +33,6 @@ impl Relay {
         let mut reasoning = Restorer::new(self.restore.clone());
         let mut first = true;
         while let Some(mut piece) = pieces.recv().await {
-            if std::mem::take(&mut first) {
-                begun();
-            }
             if self.hold {
                 self.held.append(&piece);
                 continue;
@@ -48,6 +45,9 @@ impl Relay {
                 self.held.append(&Delta { tool_calls, ..Delta::default() });
             }
             if !piece.is_empty() {
+                if std::mem::take(&mut first) {
+                    begun();
+                }
                 // Whoever no longer listens misses nothing that he could still read.
                 let _ = on.send(piece).await;
             }
@@ -64,6 +64,9 @@ impl Relay {
         let last =
             Delta { text: text.finish(), reasoning: reasoning.finish(), tool_calls, ..Delta::default() };
         if !last.is_empty() {
+            if first {
+                begun();
+            }
             let _ = on.send(last).await;
         }
     }
@@ -94,5 +97,93 @@ fn put_back(restore: &Restore, value: &mut Value) {
         Value::Array(items) => items.iter_mut().for_each(|item| put_back(restore, item)),
         Value::Object(fields) => fields.values_mut().for_each(|item| put_back(restore, item)),
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::{
+        domain::{BootTime, ClientId, Lane, RequestId, ToolCallDelta, Zone},
+        policy::{Draft, Policy, Subject},
+    };
+
+    /// What puts `value` back for `[SECRETWORD_1]`.
+    fn restore(value: &str) -> Restore {
+        let text = "version = 1\n[detector.secretword]\npattern = \"word<[^>]*>\"\n[[rule]]\nname = \"a\"\neffect = \"allow\"\nto = { zone = \"cloud\" }\nredact = [\"secretword\"]\n";
+        let policy = Policy::parse(Path::new("p"), text).unwrap();
+        let client = ClientId::new("c").unwrap();
+        let subject = Subject {
+            client: &client,
+            uid: None,
+            lane: Lane::Normal,
+            topic: None,
+            task: None,
+            class: policy.classes().of(None),
+            zone_max: Zone::Cloud,
+        };
+        let body = json!({"messages": [{"role": "user", "content": value}]});
+        let (id, expires) = (RequestId::generate(), BootTime::new(std::time::Duration::MAX));
+        let provider = "p".to_owned();
+        let draft = Draft {
+            client: client.clone(),
+            id,
+            zone: Zone::Cloud,
+            provider,
+            body,
+            worst_cost: None,
+            expires,
+        };
+        policy.permit(&subject, draft).unwrap().1
+    }
+
+    fn through(restore: Restore, hold: bool, pieces: &[Delta]) -> (Delta, Delta) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let (sender, receiver) = mpsc::channel(64);
+            let (on, mut out) = mpsc::channel(64);
+            for piece in pieces {
+                sender.send(piece.clone()).await.unwrap();
+            }
+            drop(sender);
+            let mut relay = Relay::new(restore, hold);
+            relay.run(receiver, on, || ()).await;
+            let mut all = Delta::default();
+            while let Some(piece) = out.recv().await {
+                all.append(&piece);
+            }
+            (all, relay.held())
+        })
+    }
+
+    fn call(arguments: &str) -> Delta {
+        let call = ToolCallDelta { arguments: arguments.into(), ..ToolCallDelta::default() };
+        Delta { tool_calls: vec![call], ..Delta::default() }
+    }
+
+    #[test]
+    fn what_stands_in_json_is_put_back_as_json_writes_it() {
+        let secret = "word<a \"quoted\" \\ one>";
+        let pieces = [call("{\"to\": \"[SECRETWO"), call("RD_1]\"}")];
+        let (all, _) = through(restore(secret), false, &pieces);
+        let arguments: Value = serde_json::from_str(&all.tool_calls[0].arguments).unwrap();
+        assert_eq!(arguments["to"], secret);
+        let text = Delta { text: "{\"to\": \"[SECRETWORD_1]\"}".into(), ..Delta::default() };
+        let (passed, held) = through(restore(secret), true, &[text]);
+        assert!(passed.is_empty(), "what is to be looked at as a whole is held");
+        assert_eq!(serde_json::from_str::<Value>(&held.text).unwrap()["to"], secret);
+    }
+
+    #[test]
+    fn text_passes_as_it_comes_and_thoughts_with_it() {
+        let piece = |text: &str| Delta { text: text.into(), reasoning: text.into(), ..Delta::default() };
+        let (all, held) =
+            through(restore("word<x>"), false, &[piece("see [SECRET"), piece("WORD_1]!"), piece(" [")]);
+        assert_eq!((all.text.as_str(), all.reasoning.as_str()), ("see word<x>! [", "see word<x>! ["));
+        assert!(held.is_empty());
     }
 }

@@ -197,7 +197,7 @@ fn options(c: &CommonBody, logprobs: Option<usize>, defaults: Defaults) -> Resul
             logit_bias: logit_bias(c)?,
             seed: c.seed.map(i64::cast_unsigned),
         },
-        tokens_max: c.max_tokens.unwrap_or(defaults.answer_tokens),
+        tokens_max: c.max_tokens.unwrap_or(defaults.answer_tokens).min(limits::ANSWER_TOKENS_MAX),
         stop: stop_strings(c.stop.as_ref())?,
         logprobs,
         ignore_eos: c.ignore_eos.unwrap_or(false),

@@ -6,7 +6,9 @@ use futures_util::{StreamExt, stream::FuturesUnordered};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
-    Progress, Reply, Service, board,
+    Progress, Reply, Service,
+    away::Route,
+    board,
     heard::Heard,
     live::{Final, Keeping, Live},
     notice::News,
@@ -15,6 +17,7 @@ use super::{
     shared::lock,
 };
 use crate::{
+    cloud::Target,
     domain::{Deadline, Delta, Error, ErrorKind, Lane, Outcome, Result, Zone, limits},
     engine::{Cancel, Command, EngineState, Job, Model},
     scheduler::Pace,
@@ -113,6 +116,12 @@ impl Service {
         let fits = lock(&live.prepared).take().filter(|p| Arc::ptr_eq(&p.model, model));
         let prepared = match fits.map_or_else(|| prepare(&live.request, live.input(), model, &*s.clock), Ok) {
             Ok(prepared) => prepared,
+            Err(error) if error.kind == ErrorKind::ContextLengthExceeded && self.may_overflow(live) => {
+                // As at intake, for what was not held against a model there.
+                self.set_route(live, Route::Away(Target::Any));
+                self.requeue(live);
+                return None;
+            }
             Err(error) => {
                 self.settle(live, Err(error), None);
                 return None;

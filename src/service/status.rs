@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{Service, board};
 use crate::{
-    domain::{BootTime, Clock, Zone, hex},
+    domain::{BootTime, Clock, MicroUsd, Zone, hex},
     engine::{EngineState, EngineStats, Model},
     host,
     observe::{Readings, Snapshot},
@@ -100,6 +100,7 @@ pub fn status(service: &Service, identity: &Identity) -> Value {
         },
         "zones": zones(service, |_, state, _| json!(state)),
         "zone_reasons": zones(service, |_, _, why| json!(why)),
+        "spent_usd": spent(service),
         "egress": service.egress_alert(),
         "mqtt": broker(identity),
         "store": store(service),
@@ -120,6 +121,13 @@ pub fn stable(status: &Value) -> Value {
         fields.insert("pressure".into(), json!([status["pressure"]["level"], status["pressure"]["reason"]]));
     }
     stable
+}
+
+/// Money of the cloud, today and this month, reserved included.
+fn spent(service: &Service) -> Value {
+    let shown = |(spent, cap): (MicroUsd, Option<MicroUsd>)| json!({"spent": spent.usd(), "cap": cap.map(MicroUsd::usd)});
+    let [day, month] = service.spending().map(shown);
+    json!({"day": day, "month": month})
 }
 
 fn zones(service: &Service, shown: impl Fn(Zone, &str, Option<String>) -> Value) -> Value {

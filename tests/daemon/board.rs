@@ -13,10 +13,10 @@ use crate::{
 };
 
 /// The board's files: one thermal zone, passive at 80 °C, switched off at 110 °C.
-struct Sensors(TempDir);
+pub(crate) struct Sensors(TempDir);
 
 impl Sensors {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let sensors = Self(TempDir::new().unwrap());
         fs::create_dir_all(sensors.zone("")).unwrap();
         for (file, text) in [
@@ -44,7 +44,7 @@ impl Sensors {
     }
 
     /// Settings of a daemon on this board: what it may use of the real one is left out.
-    fn settings(&self) -> [String; 3] {
+    pub(crate) fn settings(&self) -> [String; 3] {
         let path = self.0.path().display();
         [format!("board.sys={path}"), format!("board.proc={path}"), "board.calm_s=1".into()]
     }
@@ -56,7 +56,7 @@ impl Sensors {
     }
 
     /// Changes the temperature and waits until the daemon has drawn its conclusion.
-    fn until(&self, daemon: &Daemon, celsius: u32, level: &str) -> Value {
+    pub(crate) fn until(&self, daemon: &Daemon, celsius: u32, level: &str) -> Value {
         self.have(celsius);
         daemon.status_when(level, |s| s["pressure"]["level"] == level)
     }

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use outpost::transport::mqtt::{Password, Unsent};
+use outpost::{domain::Secret, transport::mqtt::Unsent};
 
 use super::*;
 
@@ -108,7 +108,7 @@ async fn wrong_credentials_are_named_and_right_ones_work() {
     let with = |user: Option<&str>, password: Option<&str>| {
         let mut options = options(broker.port(), "us");
         options.username = user.map(Into::into);
-        options.password = password.map(Password::new);
+        options.password = password.map(Secret::new);
         MqttConnector::new(options)
     };
     for mut wrong in [with(None, None), with(Some("anna"), Some("falsch")), with(Some("otto"), None)] {

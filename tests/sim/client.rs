@@ -7,7 +7,10 @@ use outpost::transport::mqtt::Properties;
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout_at};
 
-use crate::{broker::Broker, dice::Dice};
+use crate::{broker::Broker, dice::Dice, remote};
+
+/// Clients whose data are of the public class; what the others send never leaves the device.
+pub(crate) const PUBLIC: [&str; 2] = ["plc", "hmi"];
 
 /// One request of a device.
 #[derive(Clone, Debug)]
@@ -17,6 +20,8 @@ pub(crate) struct Asking {
     cancel: Option<String>,
     body: Bytes,
     properties: Properties,
+    /// Whether the policy lets it leave the device.
+    pub(crate) may_leave: bool,
     begins: Duration,
     /// Sends again although the broker has its request.
     nervous: bool,
@@ -24,7 +29,7 @@ pub(crate) struct Asking {
 
 /// What `who` asks in the course of a day.
 pub(crate) fn plan(who: &str, seed: u64) -> Vec<Asking> {
-    let mut dice = Dice::new(seed, who);
+    let (mut dice, mut away) = (Dice::new(seed, who), Dice::new(seed, &format!("{who} away")));
     (0..3 + dice.below(6))
         .map(|n| {
             let mut user = Vec::new();
@@ -34,13 +39,22 @@ pub(crate) fn plan(who: &str, seed: u64) -> Vec<Asking> {
             if dice.once_in(5) {
                 user.push(("supersedes".to_owned(), "the newest".to_owned()));
             }
+            let restricted = away.once_in(4);
+            if restricted {
+                user.push(("data_class".to_owned(), "restricted".to_owned()));
+            }
+            // The device knows no such model: somebody elsewhere answers, or nobody.
+            let model = if away.once_in(4) { remote::MODEL } else { "auto" };
             let expiry_s = dice.once_in(6).then(|| 5 + dice.below(100) as u32);
             let id = format!("{who}/r{n}");
             Asking {
                 request: format!("outpost/v1/node/request/{id}"),
                 response: format!("outpost/v1/node/response/{id}"),
                 cancel: dice.once_in(8).then(|| format!("outpost/v1/node/cancel/{id}")),
-                body: json!({"messages": [{"role": "user", "content": format!("{id}?")}]}).to_string().into(),
+                may_leave: !restricted && PUBLIC.contains(&who),
+                body: json!({"model": model, "messages": [{"role": "user", "content": format!("{id}?")}]})
+                    .to_string()
+                    .into(),
                 properties: Properties {
                     expiry_s,
                     user,

@@ -71,15 +71,24 @@ impl Backend for Head {
         }
         let plan = platter.plan;
         let dice = &mut platter.dice;
-        let loses =
-            |op: &Op, dice: &mut Dice| plan.loses_finals && matches!(op, Op::Finish(_)) && dice.once_in(5);
-        let lost: Vec<bool> = ops.iter().map(|op| loses(op, dice)).collect();
-        // The planted bug: something else is done in the place of the final.
-        let ops = ops.into_iter().zip(&lost).map(|(op, lost)| if *lost { Op::Prune } else { op }).collect();
+        let loses = |op: &Op, dice: &mut Dice| match op {
+            Op::Finish(_) => plan.loses_finals && dice.once_in(5),
+            Op::Settle(_) => plan.loses_settlements && dice.once_in(2),
+            _ => false,
+        };
+        // The word that the daemon gets all the same.
+        let word = |op: &Op| match op {
+            Op::Settle(_) => Reply::Settled(true),
+            _ => Reply::Finished(Finished::Stored { outbox: None }),
+        };
+        let said: Vec<Option<Reply>> =
+            ops.iter().map(|op| if loses(op, dice) { Some(word(op)) } else { None }).collect();
+        // The planted bug: something else is done in the place of what is lost.
+        let ops = ops.into_iter().zip(&said).map(|(op, said)| if said.is_some() { Op::Prune } else { op });
+        let ops = ops.collect();
         let db = platter.db.as_mut().expect("the disk of a daemon that lives");
-        let stored = || Ok(Reply::Finished(Finished::Stored { outbox: None }));
         let replies: Vec<_> =
-            db.commit(ops).into_iter().zip(&lost).map(|(r, lost)| if *lost { stored() } else { r }).collect();
+            db.commit(ops).into_iter().zip(said).map(|(reply, said)| said.map_or(reply, Ok)).collect();
         // A disk that lies says that it has synced and has not.
         if durable && !(plan.fsync_lies && platter.dice.once_in(3)) {
             let snapshot = platter.db.as_mut().expect("still there").snapshot().expect("a snapshot");

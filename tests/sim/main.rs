@@ -10,13 +10,19 @@
 #![allow(clippy::unwrap_used, reason = "a poisoned lock is a failed test")]
 
 mod board;
+mod books;
 mod broker;
+#[allow(dead_code, reason = "the stand-in for the router needs more of it")]
+#[path = "../support/hf/catalogue.rs"]
+mod catalogue;
 mod check;
 mod client;
 mod clock;
 mod dice;
 mod disk;
 mod engine;
+mod heat;
+mod remote;
 mod world;
 
 use world::{Plan, play};
@@ -24,11 +30,12 @@ use world::{Plan, play};
 /// Days that are played when nobody says otherwise.
 const SEEDS: u64 = 2_000;
 
-fn seeds() -> std::ops::Range<u64> {
+/// What was asked for, or the first so many.
+fn seeds(most: u64) -> std::ops::Range<u64> {
     let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     match (number("OUTPOST_SIM_SEED"), number("OUTPOST_SIM_SEEDS")) {
         (Some(seed), _) => seed..seed + 1,
-        (None, seeds) => 0..seeds.unwrap_or(SEEDS),
+        (None, seeds) => 0..seeds.unwrap_or(most),
     }
 }
 
@@ -39,7 +46,7 @@ fn troubles(seeds: std::ops::Range<u64>, plan: Plan) -> Vec<String> {
 
 #[test]
 fn whatever_happens_every_accepted_request_ends_with_exactly_one_final() {
-    let wrong = troubles(seeds(), Plan::default());
+    let wrong = troubles(seeds(SEEDS), Plan::default());
     assert!(
         wrong.is_empty(),
         "{} bad days, among them:\n{}",
@@ -67,6 +74,18 @@ fn a_final_that_leaves_the_outbox_before_its_puback_is_noticed() {
 fn a_final_that_is_said_to_be_stored_and_is_not_is_noticed() {
     let wrong = troubles(DAYS_WITH_A_BUG, Plan { loses_finals: true, ..Plan::default() });
     assert!(!wrong.is_empty());
+}
+
+#[test]
+fn a_settlement_that_is_skipped_is_noticed() {
+    let wrong = troubles(DAYS_WITH_A_BUG, Plan { loses_settlements: true, ..Plan::default() });
+    assert!(wrong.iter().any(|w| w.contains("nobody knows how it ended")), "{wrong:?}");
+}
+
+#[test]
+fn the_days_see_calls_that_answer_and_calls_that_die_with_the_daemon() {
+    let seen = (0..100).map(world::calls).fold((0, 0), |all, day| (all.0 + day.0, all.1 + day.1));
+    assert!(seen.0 > 100 && seen.1 > 10, "{seen:?} calls, and calls booked at their worst");
 }
 
 #[test]

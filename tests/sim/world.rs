@@ -6,14 +6,13 @@ use std::{
 };
 
 use outpost::{
-    cloud::Remotes,
-    domain::{Clock, Pressure, limits},
+    domain::{ClientId, Clock, Prefer, Pressure, limits},
     engine::{EngineState, EngineStats, LoadStage},
     host::BoardState,
     observe::Metrics,
     scheduler::Bounds,
     service::{
-        Clients, Defaults, Parts, Service,
+        ClientRule, Clients, Defaults, Parts, Service,
         status::{BrokerState, Identity},
     },
     store::Store,
@@ -28,7 +27,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    board,
+    board, books,
     broker::Broker,
     check::check,
     client::{self, Asking},
@@ -36,9 +35,16 @@ use crate::{
     dice::Dice,
     disk::Disk,
     engine::engine,
+    remote::{self, Faults, Remote},
 };
 
+/// On a bad day every other call goes wrong.
+const FAULTS: Faults = Faults { refuses: 4, breaks: 6, hangs: 8 };
+/// On some days this is not enough.
+const USD_PER_DAY: f64 = 0.000_2;
+
 /// Which bugs are planted.
+#[allow(clippy::struct_excessive_bools, reason = "one for each bug")]
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Plan {
     /// The disk says that it has synced when it has not.
@@ -47,6 +53,8 @@ pub(crate) struct Plan {
     pub(crate) puback_too_early: bool,
     /// A final that is said to be stored and is not.
     pub(crate) loses_finals: bool,
+    /// What a call cost is said to be in the ledger and is not.
+    pub(crate) loses_settlements: bool,
 }
 
 /// A daemon that runs; dropped, it is killed.
@@ -63,13 +71,14 @@ struct Day {
     disk: Disk,
     heat: watch::Sender<BoardState>,
     broker: Broker,
+    remote: Remote,
     runs: Arc<AtomicU64>,
     dice: Dice,
     faulty: bool,
 }
 
 /// Plays one day on its own runtime, whose clock jumps to whatever happens next.
-fn on_paused_time<T>(day: impl Future<Output = T>) -> T {
+pub(crate) fn on_paused_time<T>(day: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     runtime.expect("a runtime").block_on(day)
 }
@@ -92,6 +101,22 @@ pub(crate) fn story(seed: u64) -> Vec<(usize, bytes::Bytes)> {
     })
 }
 
+/// Calls that arrived off the device in the day of `seed`, and of those nobody learnt the end.
+pub(crate) fn calls(seed: u64) -> (usize, usize) {
+    on_paused_time(async move {
+        let mut day = Day::new(seed, Plan::default());
+        day.run().await.expect("a good day");
+        let daemon = day.start().await;
+        (day.remote.calls().len(), books::lost(&daemon.store).await)
+    })
+}
+
+/// The clients whose data may leave.
+fn public() -> Clients {
+    let rule = ClientRule { data_class: Some("public".into()), ..ClientRule::default() };
+    Clients::new(client::PUBLIC.map(|who| (ClientId::new(who).expect("a name"), rule.clone())))
+}
+
 impl Day {
     fn new(seed: u64, plan: Plan) -> Self {
         let clock = SimClock::new();
@@ -101,6 +126,7 @@ impl Day {
             clock,
             disk: Disk::new(seed, plan),
             broker: Broker::new(seed, plan),
+            remote: Remote::new(seed, FAULTS),
             runs: Arc::default(),
             dice: Dice::new(seed, "day"),
             faulty: true,
@@ -125,9 +151,15 @@ impl Day {
         let daemon = self.start().await;
         let all_answered = async { while clients.join_next().await.is_some() {} };
         if timeout(Duration::from_hours(1), all_answered).await.is_err() {
-            return Err(format!("{} clients still wait after an hour without faults", clients.len()));
+            let mute = |asking: &&Asking| client::finals(&self.broker, asking).next().is_none();
+            let mute: Vec<_> = askings.iter().filter(mute).map(|asking| &asking.request).collect();
+            return Err(format!(
+                "{} clients still wait after an hour without faults: {mute:?}",
+                clients.len()
+            ));
         }
         self.settled(&daemon).await?;
+        books::check(&daemon.store, &askings, &self.remote).await?;
         Ok(askings)
     }
 
@@ -169,6 +201,7 @@ impl Day {
         self.faulty = false;
         self.disk.heal();
         self.broker.heal();
+        self.remote.heal();
         self.heat.send_modify(|board| board.state.pressure = Pressure::Nominal);
         self.broker.cut();
     }
@@ -188,10 +221,10 @@ impl Day {
             stats: Arc::clone(&stats),
             board: self.heat.subscribe(),
             store: store.clone(),
-            clients: Clients::default(),
+            clients: public(),
             tasks: Tasks::default(),
-            remotes: Arc::new(Remotes::none()),
-            policy: watch::channel(Arc::default()).1,
+            remotes: self.remote.remotes(Prefer::Balanced, USD_PER_DAY),
+            policy: watch::channel(remote::policy(remote::PUBLIC_MAY_LEAVE)).1,
             bounds: Bounds { entries: 12, per_client: 6, bytes: limits::QUEUED_BYTES_MAX },
             defaults: Defaults { answer_tokens: 32, temperature: 0.0, deadline: Duration::from_hours(24) },
             metrics: Arc::new(Metrics::default()),
@@ -203,6 +236,7 @@ impl Day {
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
         tasks.spawn(service.clone().watch_deadlines());
+        tasks.spawn(service.clone().overflow());
         tasks.spawn(service.clone().dispatch(commands));
         let identity = Identity {
             node: "node".into(),

@@ -12,6 +12,7 @@ use crate::domain::{BootTime, ClientId, Clock, ErrorKind, Lane, RequestId, Stamp
 mod audit;
 mod commit;
 mod damage;
+mod egress;
 mod model;
 mod open;
 mod requests;

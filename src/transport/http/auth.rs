@@ -1,6 +1,6 @@
 //! The bearer token of TCP clients. Over the Unix socket the file's permissions decide.
 
-use std::{fmt, path::Path};
+use std::path::Path;
 
 use axum::{
     extract::{Request, State},
@@ -10,41 +10,27 @@ use axum::{
 };
 
 use super::{App, Peer, reply::Failure};
-use crate::domain::{Error, ErrorKind, limits};
+use crate::domain::{Error, ErrorKind, Secret};
 
-/// A secret; says nothing of itself.
-#[derive(Clone)]
-pub struct Token(Box<[u8]>);
+/// What TCP clients must send.
+#[derive(Clone, Debug)]
+pub struct Token(Secret);
 
 impl Token {
-    /// Reads it from a file that only its owner and group can read. White space around it is cut.
+    /// Reads it from a file that only its owner and group can read.
     pub fn read(path: &Path) -> Result<Self, String> {
-        use std::os::unix::fs::PermissionsExt;
-        let say = |why: String| format!("`http.token_file` {}: {why}", path.display());
-        let meta = std::fs::metadata(path).map_err(|e| say(e.to_string()))?;
-        if meta.permissions().mode() & 0o007 != 0 {
-            return Err(say("anybody can read or change it; chmod 0640 it".into()));
+        let token = Secret::read("http.token_file", path)?;
+        if token.reveal().len() < 16 {
+            let why = "holds fewer than 16 characters; make one with `openssl rand -hex 32`";
+            return Err(format!("`http.token_file` {}: {why}", path.display()));
         }
-        if meta.len() > limits::TOKEN_FILE_BYTES_MAX {
-            return Err(say(format!("has more than {} bytes", limits::TOKEN_FILE_BYTES_MAX)));
-        }
-        let text = std::fs::read(path).map_err(|e| say(e.to_string()))?;
-        let token = text.trim_ascii();
-        if token.len() < 16 {
-            return Err(say("holds fewer than 16 characters; make one with `openssl rand -hex 32`".into()));
-        }
-        Ok(Self(token.into()))
+        Ok(Self(token))
     }
 
     /// Takes the same time wherever the first difference is.
     fn matches(&self, given: &[u8]) -> bool {
-        given.len() == self.0.len() && given.iter().zip(&self.0).fold(0, |d, (a, b)| d | (a ^ b)) == 0
-    }
-}
-
-impl fmt::Debug for Token {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Token(…)")
+        let token = self.0.reveal();
+        given.len() == token.len() && given.iter().zip(token).fold(0, |d, (a, b)| d | (a ^ b)) == 0
     }
 }
 

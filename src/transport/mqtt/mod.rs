@@ -41,7 +41,7 @@ mod topics;
 
 pub use client::{Client, Renew, Setup};
 pub use link::{MqttConnector, MqttLink};
-pub use options::{LinkOptions, Password, TlsFiles, Url};
+pub use options::{LinkOptions, TlsFiles, Url};
 pub use packet::{Incoming, Outgoing, Properties, Qos, Receipt};
 pub use port::{
     Ack, AckReason, BrokerLimits, Connected, Connector, Event, Link, Lost, Subscribed, Subscription, Unsent,

@@ -1,51 +1,9 @@
 //! Which broker, as whom, within which bounds.
 
-use std::{
-    fmt,
-    path::{Path, PathBuf},
-    time::Duration,
-};
-
-use bytes::Bytes;
+use std::{path::PathBuf, time::Duration};
 
 pub use crate::domain::BrokerUrl as Url;
-use crate::domain::limits;
-
-/// Says nothing of itself.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Password(Bytes);
-
-impl Password {
-    /// As the broker gets it.
-    pub fn new(secret: impl Into<Vec<u8>>) -> Self {
-        Self(Bytes::from(secret.into()))
-    }
-
-    /// Reads it from a file that only its owner and group can read. White space around it is cut.
-    pub(super) fn read(path: &Path) -> Result<Self, String> {
-        use std::os::unix::fs::PermissionsExt;
-        let say = |why: String| format!("`mqtt.password_file` {}: {why}", path.display());
-        let meta = std::fs::metadata(path).map_err(|e| say(e.to_string()))?;
-        if meta.permissions().mode() & 0o007 != 0 {
-            return Err(say("anybody can read or change it; chmod 0640 it".into()));
-        }
-        if meta.len() > limits::TOKEN_FILE_BYTES_MAX {
-            return Err(say(format!("has more than {} bytes", limits::TOKEN_FILE_BYTES_MAX)));
-        }
-        let text = std::fs::read(path).map_err(|e| say(e.to_string()))?;
-        Ok(Self::new(text.trim_ascii()))
-    }
-
-    pub(super) fn reveal(&self) -> Bytes {
-        self.0.clone()
-    }
-}
-
-impl fmt::Debug for Password {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Password(…)")
-    }
-}
+use crate::domain::{Secret, limits};
 
 /// PEM files, read again at every connect, so that renewed certificates need no restart.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -68,7 +26,7 @@ pub struct LinkOptions {
     /// User, if the broker wants one.
     pub username: Option<String>,
     /// Password, if the broker wants one.
-    pub password: Option<Password>,
+    pub password: Option<Secret>,
     /// File with the password, read again at every connect; goes before `password`.
     pub password_file: Option<PathBuf>,
     /// Certificates.
@@ -116,7 +74,7 @@ mod tests {
         let said = "mqtt://anna:geheim@broker".parse::<Url>().unwrap_err();
         assert!(!said.contains("geheim"), "{said}");
         let mut options = LinkOptions::new("mqtt://b".parse().unwrap(), "c");
-        options.password = Some(Password::new("geheim"));
+        options.password = Some(Secret::new("geheim"));
         assert!(!format!("{options:?}").contains("geheim"));
     }
 }

@@ -8,7 +8,7 @@ use crate::hf::script;
 #[test]
 fn a_hundred_requests_at_once_never_pass_a_cap() {
     // One costs at most (its bytes at 0.10 and 40 tokens at 0.20 a million): about 15 millionths.
-    let toml = "[cloud]\ncalls_max = 64\nusd_per_day = 0.0004\n[[client]]\nname = \"me\"\nuid = 0\n";
+    let toml = "[cloud]\ncalls_max = 64\nusd_per_day = 0.0004\n[service]\nqueued_per_client_max = 200\n[[client]]\nname = \"me\"\nuid = 0\n";
     let plant = Plant::without_model(OPEN, toml);
     plant.router.hold();
     let cap = 400;

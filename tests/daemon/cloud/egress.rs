@@ -49,7 +49,7 @@ fn what_a_rule_forbids_stays_and_what_it_lets_go_goes_as_explained() {
         (with(chat("org/small", "hi"), json!({"outpost": {"data_class": "restricted"}})), "policy_denied"),
         (with(chat("org/small", "hi"), json!({"outpost": {"zone_max": "device"}})), "policy_denied"),
         (with(chat("org/small", "hi"), json!({"outpost": {"zone_max": "site"}})), "policy_denied"),
-        (chat("org/small:groq", "hi"), "provider_error"),
+        (chat("org/small:groq", "hi"), "policy_denied"),
     ] {
         let answer = plant.daemon.chat(&body).json();
         assert_eq!(answer["error"]["code"], code, "{body}: {answer}");

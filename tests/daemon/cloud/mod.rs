@@ -4,6 +4,8 @@ mod budget;
 mod egress;
 mod failures;
 mod named;
+mod network;
+mod overflow;
 mod site;
 
 use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf};
@@ -40,18 +42,38 @@ pub(crate) struct Plant {
 impl Plant {
     /// Without a model on the device: what is answered is answered elsewhere.
     pub(crate) fn without_model(policy: &str, toml: &str) -> Self {
-        Self::begin(policy, toml, Daemon::start_without_model)
+        Self::without_model_and(policy, toml, &[])
+    }
+
+    /// With more settings.
+    pub(crate) fn without_model_and(policy: &str, toml: &str, more: &[&str]) -> Self {
+        Self::begin(policy, toml, more, Daemon::start_without_model)
     }
 
     /// With the model, one slot.
     pub(crate) fn with_model(policy: &str, toml: &str) -> Self {
-        Self::begin(policy, toml, |file, settings| {
-            Daemon::start_with(file, &[settings, &["engine.slots=1"]].concat())
-        })
+        Self::with_model_and(policy, toml, &[])
     }
 
-    fn begin(policy: &str, toml: &str, start: impl FnOnce(&str, &[&str]) -> Daemon) -> Self {
+    /// With more settings.
+    pub(crate) fn with_model_and(policy: &str, toml: &str, more: &[&str]) -> Self {
+        Self::begin(policy, toml, &[more, &["engine.slots=1"]].concat(), Daemon::start_with)
+    }
+
+    fn begin(policy: &str, toml: &str, more: &[&str], start: fn(&str, &[&str]) -> Daemon) -> Self {
         let router = Router::start();
+        let base_url = router.base_url();
+        Self::at(router, &base_url, (policy, toml), more, start)
+    }
+
+    /// With a router that is reached by this address.
+    pub(crate) fn at(
+        router: Router,
+        base_url: &str,
+        (policy, toml): (&str, &str),
+        more: &[&str],
+        start: fn(&str, &[&str]) -> Daemon,
+    ) -> Self {
         let files = tempfile::tempdir().unwrap();
         let write = |name: &str, text: &str| {
             let path = files.path().join(name);
@@ -60,11 +82,11 @@ impl Plant {
             path.display().to_string()
         };
         let settings = [
-            format!("cloud.base_url={}", router.base_url()),
+            format!("cloud.base_url={base_url}"),
             format!("cloud.token_file={}", write("token", TOKEN)),
             format!("policy.file={}", write("policy.toml", policy)),
         ];
-        let settings: Vec<&str> = settings.iter().map(String::as_str).collect();
+        let settings: Vec<&str> = settings.iter().map(String::as_str).chain(more.iter().copied()).collect();
         let daemon = start(toml, &settings);
         Self { router, daemon, files }
     }

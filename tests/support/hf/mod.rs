@@ -8,6 +8,7 @@
 
 pub(crate) mod catalogue;
 pub(crate) mod faults;
+pub(crate) mod front;
 pub(crate) mod script;
 
 use std::{

@@ -49,13 +49,13 @@ use tokio_util::task::AbortOnDropHandle;
 
 use self::pump::Pump;
 use super::{
-    Ack, AckReason, BrokerLimits, Connected, Connector, Event, Link, LinkOptions, Lost, Outgoing, Password,
-    Receipt, Subscribed, Subscription, Unsent,
+    Ack, AckReason, BrokerLimits, Connected, Connector, Event, Link, LinkOptions, Lost, Outgoing, Receipt,
+    Subscribed, Subscription, Unsent,
     dial::dial,
     reason,
     stream::{self, Loan, Stream},
 };
-use crate::domain::limits;
+use crate::domain::{Secret, limits};
 
 /// Connects to the broker of its options, always as the same client.
 #[derive(Debug)]
@@ -123,7 +123,7 @@ impl Connector for MqttConnector {
     async fn connect(&mut self, will: Outgoing, receive_maximum: u16) -> Result<(MqttLink, Connected), Lost> {
         self.options.receive_maximum = receive_maximum.min(self.receive_bound);
         if let Some(file) = &self.options.password_file {
-            self.options.password = Some(Password::read(file).map_err(Lost::permanent)?);
+            self.options.password = Some(Secret::read("mqtt.password_file", file).map_err(Lost::permanent)?);
         }
         self.connections += 1;
         let patience = self.options.connect_timeout;

@@ -10,7 +10,7 @@ use rumqttc::{
 use super::convert;
 use crate::{
     domain::limits,
-    transport::mqtt::{BrokerLimits, Connected, LinkOptions, Outgoing, Password, stream::Loan},
+    transport::mqtt::{BrokerLimits, Connected, LinkOptions, Outgoing, stream::Loan},
 };
 
 /// How the library is told to connect. `stream` is the connection that was made already.
@@ -29,7 +29,10 @@ pub(super) fn options(options: &LinkOptions, will: Outgoing, clean: bool, stream
         .set_ack_mode(AckMode::Manual)
         .set_outgoing_inflight_upper_limit(limits::MQTT_SEND_WINDOW_MAX)
         .set_session_store(EmptySession { client_id: options.client_id.clone() });
-    match (&options.username, options.password.as_ref().map(Password::reveal)) {
+    match (
+        &options.username,
+        options.password.as_ref().map(|password| bytes::Bytes::copy_from_slice(password.reveal())),
+    ) {
         (Some(user), Some(password)) => mqtt.set_credentials(user.clone(), password),
         (Some(user), None) => mqtt.set_username(user.clone()),
         (None, Some(password)) => mqtt.set_password(password),
