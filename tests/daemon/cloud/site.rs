@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{OPEN, Plant, chat};
 use crate::{
-    harness::{Daemon, until, with},
+    harness::{until, with},
     http::{Answer, Connection, Event, Stream},
     site::{self, CONTEXT, MODEL, NAME, Server, TOKEN},
 };
@@ -28,9 +28,7 @@ fn known() -> String {
 
 /// With the model and a context that is soon full, one slot.
 fn small(policy: &str, toml: &str) -> Plant {
-    Plant::begin(policy, toml, |file, settings| {
-        Daemon::start_with(file, &[settings, &["engine.slots=1", "engine.context=256"]].concat())
-    })
+    Plant::with_model_and(policy, toml, &["engine.context=256"])
 }
 
 /// More than the device's context, less than the site's.
