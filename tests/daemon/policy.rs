@@ -126,7 +126,7 @@ fn explain_shows_every_rule_and_the_exact_bytes() {
     assert_eq!(
         body,
         "{\"model\":\"org/name:scaleway\",\"messages\":[{\"role\":\"user\",\"content\":\"[SERIAL_1] vibrates, tell \
-         [EMAIL_2]\"}],\"max_tokens\":9,\"stream\":false}"
+         [EMAIL_2]\"}],\"max_tokens\":9,\"stream\":true,\"stream_options\":{\"include_usage\":true}}"
     );
     // The same in words.
     let words = text(&files.run(&arguments).stdout);
