@@ -1,6 +1,6 @@
 # make demo    fetch, build, start the daemon, ask it a question over its socket and over MQTT
 # make test    everything that can be tested on this machine
-# make soak    hundreds of kills of daemon and broker, about five minutes
+# make soak    hundreds of kills of daemon and broker, thousands of simulated days; about ten minutes
 # make check   the quick gate: format, lints, documentation, architecture, dependencies
 # make bench   what this board does with the demo model; sizes; ratios
 # make bench-mqtt   what durability and MQTT cost
@@ -35,10 +35,16 @@ site: $(SITE)
 $(SITE):
 	PYTHON=$(PYTHON) models/setup.sh site
 
+# Tests import with the forge that they are built with: it is there anyway, and its import as fast.
+PROFILE := release
+BUILD_FORGE = $(CARGO) build --release --locked --package outpost-forge
+test soak: PROFILE := debug
+test soak: BUILD_FORGE = $(CARGO) test --locked --workspace --no-run
+
 model: $(MODEL)/outpost-model.toml
 $(MODEL)/outpost-model.toml: $(GGUF) $(RUNTIME)
-	$(CARGO) build --release --locked --package outpost-forge
-	target/release/outpost-forge import $(GGUF) --out $(MODEL) \
+	$(BUILD_FORGE)
+	target/$(PROFILE)/outpost-forge import $(GGUF) --out $(MODEL) \
 	    --name smollm2-135m-instruct --licence Apache-2.0
 
 # Without a broker the demonstration goes on without its second half.
@@ -60,9 +66,10 @@ test: runtime model site $(CLIENTS)/python mosquitto
 mosquitto:
 	models/setup.sh mosquitto
 
-# Hundreds of kills of daemon and broker instead of a few; about five minutes.
+# Hundreds of kills of daemon and broker instead of a few, and ten times the simulated days.
 soak: runtime model $(CLIENTS)/python mosquitto
 	OUTPOST_CRASH_FACTOR=20 $(CARGO) test --locked --package outpost --test crash -- --nocapture
+	OUTPOST_SIM_SEEDS=5000 $(CARGO) test --locked --package outpost --test sim -- --nocapture
 
 check: $(CACHE)/bin/cargo-deny
 	$(CARGO) fmt --all --check
