@@ -56,21 +56,27 @@ impl Failed {
     }
 }
 
+/// One body that may leave, and what goes with it.
+pub struct Sending {
+    /// What may leave, and where to.
+    pub permit: Permit,
+    /// Names the call in the provider's bill.
+    pub session: String,
+    /// How long to wait.
+    pub timers: Timers,
+    /// Now: the permit has an end.
+    pub now: BootTime,
+    /// Where the pieces of the answer go as they come.
+    pub pieces: mpsc::Sender<Delta>,
+}
+
 /// What a future of a carrier is.
 pub type Carried<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// The way off the device. The one that is real speaks HTTP; a simulator has its own.
 pub trait Carrier: Send + Sync {
-    /// Sends the bytes of a permit, once: it is gone afterwards. Pieces of the answer go to `pieces` as
-    /// they come. Dropping the future ends the call. `session`: names the call in the provider's bill.
-    fn send<'a>(
-        &'a self,
-        permit: Permit,
-        session: &'a str,
-        timers: Timers,
-        now: BootTime,
-        pieces: mpsc::Sender<Delta>,
-    ) -> Carried<'a, Result<Served, Failed>>;
+    /// Sends the bytes of a permit, once: it is gone afterwards. Dropping the future ends the call.
+    fn send(&self, sending: Sending) -> Carried<'_, Result<Served, Failed>>;
 
     /// Asks what there is.
     fn catalogue(&self) -> Carried<'_, Result<Catalogue, Fault>>;

@@ -6,29 +6,10 @@ use super::{
     catalogue::Listing,
     measure::{Behaviour, Measures},
     name::Pin,
+    need::Need,
     quirks,
 };
-use crate::domain::{MicroUsd, Prefer};
-
-/// What a request needs of whoever answers it.
-#[allow(clippy::struct_excessive_bools, reason = "each is a field of the catalogue")]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Need {
-    /// Tokens of the prompt, likely.
-    pub prompt_tokens: u64,
-    /// The same, at most.
-    pub prompt_worst: u64,
-    /// Tokens of the answer, at most.
-    pub answer_tokens: u64,
-    /// It may call tools.
-    pub tools: bool,
-    /// The answer must meet a JSON Schema, or be JSON.
-    pub schema: bool,
-    /// It holds images.
-    pub images: bool,
-    /// Log-probabilities are wanted.
-    pub logprobs: bool,
-}
+use crate::domain::{BootTime, MicroUsd, Prefer};
 
 /// Why somebody does not get a request.
 #[derive(Clone, Debug, PartialEq)]
@@ -96,6 +77,8 @@ pub struct Question<'a> {
     pub need: Need,
     /// Who answered this client last: it may still know the prompt's beginning.
     pub warm: Option<&'a str>,
+    /// Now: what failed long ago counts no more.
+    pub now: BootTime,
 }
 
 /// Ranks the offers. `kept`: why somebody is kept away at this price, if so.
@@ -112,7 +95,7 @@ pub fn rank(
             Ok(worst) => match kept(listing, worst) {
                 Some(objection) => ranking.objections.push((listing.provider.clone(), objection)),
                 None => ranking.candidates.push(Candidate {
-                    score: score(question, listing, measures.of(question.model, listing)),
+                    score: score(question, listing, measures.of(question.model, listing, question.now)),
                     listing: listing.clone(),
                     worst,
                 }),
@@ -187,6 +170,8 @@ mod tests {
     use super::*;
     use crate::cloud::catalogue::Price;
 
+    const BOOT: BootTime = BootTime::new(Duration::ZERO);
+
     fn listing(provider: &str, output: f64, first_ms: u64, throughput: f64) -> Listing {
         Listing {
             provider: provider.into(),
@@ -211,7 +196,7 @@ mod tests {
 
     fn question(prefer: Prefer, pin: &Pin) -> Question<'_> {
         let need = Need { prompt_tokens: 500, prompt_worst: 500, answer_tokens: 800, ..Need::default() };
-        Question { model: "org/m", pin, prefer, need, warm: None }
+        Question { model: "org/m", pin, prefer, need, warm: None, now: BOOT }
     }
 
     fn order(question: &Question<'_>, listings: &[Listing]) -> Vec<String> {
@@ -285,8 +270,10 @@ mod tests {
         let plain = question(Prefer::Cost, &any);
         assert_eq!(first(&plain, &measures), "a");
         assert_eq!(first(&Question { warm: Some("b"), ..question(Prefer::Cost, &any) }, &measures), "b");
-        measures.failed("org/m", &listings[0]);
+        measures.failed("org/m", &listings[0], BOOT);
         assert_eq!(first(&plain, &measures), "b");
+        let now = BOOT.after(Duration::from_hours(2));
+        assert_eq!(first(&Question { now, ..plain }, &measures), "a", "it is forgiven");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, time::Duration};
 
 use super::{breaker::Pair, catalogue::Listing};
-use crate::domain::limits;
+use crate::domain::{BootTime, limits};
 
 /// Weight of the newest call in the moving averages.
 const NEWEST: f64 = 0.3;
@@ -38,54 +38,77 @@ impl Behaviour {
     }
 }
 
+/// What a good call took.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Took {
+    /// From sending to the first piece.
+    pub first_token: Duration,
+    /// From the first piece to the last.
+    pub rest: Duration,
+    /// Tokens of the answer.
+    pub tokens: u64,
+}
+
+impl Took {
+    /// Tokens per second; `None` where too few tokens came to tell.
+    fn throughput(self) -> Option<f64> {
+        let enough = self.tokens >= 8 && !self.rest.is_zero();
+        enough.then(|| self.tokens as f64 / self.rest.as_secs_f64())
+    }
+}
+
 /// Moving averages of our own calls.
 #[derive(Clone, Debug, Default)]
-pub struct Measures(HashMap<Pair, Behaviour>);
+pub struct Measures(HashMap<Pair, Known>);
+
+/// How a provider behaved when it was last asked.
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    behaviour: Behaviour,
+    at: BootTime,
+}
+
+impl Known {
+    /// As it counts now. Failures fade: who is never asked again could never do better.
+    fn now(self, now: BootTime) -> Behaviour {
+        let halves = now.since(self.at).as_secs_f64() / limits::FAILURES_HALVE.as_secs_f64();
+        Behaviour { failures: self.behaviour.failures * (-halves).exp2(), ..self.behaviour }
+    }
+}
 
 impl Measures {
     /// How a provider behaves: as measured, seeded by the catalogue.
-    pub fn of(&self, model: &str, listing: &Listing) -> Behaviour {
+    pub fn of(&self, model: &str, listing: &Listing, now: BootTime) -> Behaviour {
         let pair = Pair { model: model.into(), provider: listing.provider.clone() };
-        self.0.get(&pair).copied().unwrap_or_else(|| Behaviour::of_listing(listing))
+        self.0.get(&pair).map_or_else(|| Behaviour::of_listing(listing), |known| known.now(now))
     }
 
     /// Takes a good call in.
-    pub fn succeeded(
-        &mut self,
-        model: &str,
-        listing: &Listing,
-        first_token: Duration,
-        tokens: u64,
-        rest: Duration,
-    ) {
-        let seen = Behaviour {
-            first_token_s: first_token.as_secs_f64(),
-            // Too few tokens say nothing of the speed.
-            throughput: if tokens >= 8 && !rest.is_zero() {
-                tokens as f64 / rest.as_secs_f64()
-            } else {
-                self.of(model, listing).throughput
-            },
-            failures: 0.0,
-        };
-        self.add(model, listing, |old| Behaviour {
-            first_token_s: mean(old.first_token_s, seen.first_token_s),
-            throughput: mean(old.throughput, seen.throughput),
+    pub fn succeeded(&mut self, model: &str, listing: &Listing, took: Took, now: BootTime) {
+        self.add(model, listing, now, |old| Behaviour {
+            first_token_s: mean(old.first_token_s, took.first_token.as_secs_f64()),
+            throughput: mean(old.throughput, took.throughput().unwrap_or(old.throughput)),
             failures: mean(old.failures, 0.0),
         });
     }
 
     /// Takes a failed call in.
-    pub fn failed(&mut self, model: &str, listing: &Listing) {
-        self.add(model, listing, |old| Behaviour { failures: mean(old.failures, 1.0), ..old });
+    pub fn failed(&mut self, model: &str, listing: &Listing, now: BootTime) {
+        self.add(model, listing, now, |old| Behaviour { failures: mean(old.failures, 1.0), ..old });
     }
 
-    fn add(&mut self, model: &str, listing: &Listing, change: impl Fn(Behaviour) -> Behaviour) {
+    fn add(
+        &mut self,
+        model: &str,
+        listing: &Listing,
+        now: BootTime,
+        change: impl Fn(Behaviour) -> Behaviour,
+    ) {
         if self.0.len() >= limits::BREAKERS_MAX {
             self.0.clear();
         }
-        let new = change(self.of(model, listing));
-        self.0.insert(Pair { model: model.into(), provider: listing.provider.clone() }, new);
+        let known = Known { behaviour: change(self.of(model, listing, now)), at: now };
+        self.0.insert(Pair { model: model.into(), provider: listing.provider.clone() }, known);
     }
 }
 
@@ -105,15 +128,19 @@ mod tests {
             throughput: Some(200.0),
             ..Listing::default()
         };
+        let now = BootTime::new(Duration::ZERO);
         let mut measures = Measures::default();
-        assert_eq!(measures.of("m", &listing).first_token_s, 0.1);
+        assert_eq!(measures.of("m", &listing, now).first_token_s, 0.1);
+        let took = Took { first_token: Duration::from_secs(4), rest: Duration::from_secs(10), tokens: 100 };
         for _ in 0..20 {
-            measures.succeeded("m", &listing, Duration::from_secs(4), 100, Duration::from_secs(10));
+            measures.succeeded("m", &listing, took, now);
         }
-        let now = measures.of("m", &listing);
-        assert!((now.first_token_s - 4.0).abs() < 0.01 && (now.throughput - 10.0).abs() < 0.5, "{now:?}");
-        measures.failed("m", &listing);
-        assert!((measures.of("m", &listing).failures - 0.3).abs() < 1e-9);
-        assert_eq!(measures.of("m", &Listing::default()).throughput, UNKNOWN_THROUGHPUT);
+        let seen = measures.of("m", &listing, now);
+        assert!((seen.first_token_s - 4.0).abs() < 0.01 && (seen.throughput - 10.0).abs() < 0.5, "{seen:?}");
+        measures.failed("m", &listing, now);
+        assert!((measures.of("m", &listing, now).failures - 0.3).abs() < 1e-9);
+        let later = now.after(limits::FAILURES_HALVE);
+        assert!((measures.of("m", &listing, later).failures - 0.15).abs() < 1e-9, "it fades");
+        assert_eq!(measures.of("m", &Listing::default(), now).throughput, UNKNOWN_THROUGHPUT);
     }
 }

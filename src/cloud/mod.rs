@@ -6,7 +6,7 @@
 //! Nothing here decides what may leave: whoever sends brings a [`Permit`](crate::policy::Permit),
 //! a [`Carrier`] takes it by value, and what is sent are its bytes.
 //!
-//! - `name`, `catalogue`, `measure`, `choice`: who could answer, and who is to be asked first; pure.
+//! - `name`, `need`, `catalogue`, `measure`, `choice`: who could answer, and who is to be asked first; pure.
 //! - `breaker`, `budget`, `fault`: who is left alone, what may be spent, what a failure means; pure.
 //! - `body`, `quirks`: what a provider is sent. `sse`, `reply`: what comes back.
 //! - `carrier`: the way there and back; `http`: the real one.
@@ -21,6 +21,7 @@ mod fault;
 mod http;
 mod measure;
 mod name;
+mod need;
 mod quirks;
 mod remotes;
 mod reply;
@@ -30,13 +31,14 @@ mod ways;
 pub use body::{Outgoing, draft};
 pub use breaker::{Breakers, Pair, Rest};
 pub use budget::{Account, Budget, Cap, Exhausted, Reservation, Scope, Today};
-pub use carrier::{Carried, Carrier, Failed, Served, Timers};
+pub use carrier::{Carried, Carrier, Failed, Sending, Served, Timers};
 pub use catalogue::{Catalogue, Listing, Price};
-pub use choice::{Candidate, Need, Objection, Question, Ranking, rank};
+pub use choice::{Candidate, Objection, Question, Ranking, rank};
 pub use fault::{Class, Cure, Fault};
 pub use http::{Http, HttpOptions};
-pub use measure::{Behaviour, Measures};
+pub use measure::{Behaviour, Measures, Took};
 pub use name::{ModelName, Pin};
+pub use need::Need;
 pub use remotes::{RemoteOptions, Remotes, Router, Site, Target};
 pub use reply::{End, tokens_of};
 pub use ways::{Ask, NoWay, Nobody, Way};

@@ -14,7 +14,7 @@ use super::{
     carrier::{Carrier, Timers},
     catalogue::{Catalogue, Listing, Price},
     fault::{Class, Cure, Fault},
-    measure::Measures,
+    measure::{Measures, Took},
     name::ModelName,
     ways::Way,
 };
@@ -238,17 +238,10 @@ impl Remotes {
     }
 
     /// A call went well.
-    pub fn succeeded(
-        &self,
-        way: &Way,
-        client: &ClientId,
-        first_token: Duration,
-        tokens: u64,
-        rest: Duration,
-    ) {
+    pub fn succeeded(&self, way: &Way, client: &ClientId, took: Took, now: BootTime) {
         let mut state = self.state();
         state.breakers[way.server].succeeded(&way.pair());
-        state.measures.succeeded(&way.model, &way.listing, first_token, tokens, rest);
+        state.measures.succeeded(&way.model, &way.listing, took, now);
         if way.zone == Zone::Cloud {
             if state.warm.len() >= limits::BREAKERS_MAX {
                 state.warm.clear();
@@ -266,7 +259,7 @@ impl Remotes {
             Class::BadRequest | Class::ContextTooLong | Class::Unsupported | Class::Unreachable
         );
         if its_own && fault.class.cure() == Cure::Another {
-            state.measures.failed(&way.model, &way.listing);
+            state.measures.failed(&way.model, &way.listing, now);
         }
         state.warm.remove(client);
         if matches!(fault.class, Class::ModelUnavailable | Class::Gone) {

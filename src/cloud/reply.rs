@@ -5,7 +5,7 @@
 use serde_json::Value;
 
 use super::fault::{Class, Fault};
-use crate::domain::{Delta, FinishReason, ToolCallDelta, Usage, limits};
+use crate::domain::{Delta, FinishReason, TokenLogprob, ToolCallDelta, Usage, limits};
 
 /// Reads the events of one answer.
 #[derive(Debug, Default)]
@@ -66,7 +66,8 @@ impl Reader {
             self.finish = Some(FinishReason::named(name).unwrap_or(FinishReason::Stop));
         }
         let message = if choice["delta"].is_object() { &choice["delta"] } else { &choice["message"] };
-        let delta = delta(message);
+        let mut delta = delta(message);
+        delta.logprobs = logprobs(&choice["logprobs"]["content"]);
         if delta.is_empty() {
             return Ok(None);
         }
@@ -88,6 +89,13 @@ impl Reader {
         self.done
     }
 
+    /// Whether the model had nothing to say, and said so at once. Providers send an empty answer for other
+    /// reasons as well, and then have counted what they do not show.
+    fn is_honestly_empty(&self) -> bool {
+        let ended = self.finish == Some(FinishReason::Stop);
+        ended && self.written == 0 && self.usage.is_some_and(|usage| usage.completion_tokens <= 1)
+    }
+
     /// The end of the stream. One without `[DONE]` is complete when it said why it ended.
     pub(super) fn end(&self) -> Result<End, Fault> {
         // One that is closed in good order and forgot to say why has ended as well.
@@ -95,7 +103,7 @@ impl Reader {
         let Some(finish) = self.finish.or(closed) else {
             return Err(Fault::new(Class::Broken, "the answer broke off"));
         };
-        if !self.has_answer {
+        if !self.has_answer && !self.is_honestly_empty() {
             return Err(Fault::new(Class::Empty, format!("no text, only `{}`", finish.name())));
         }
         if finish == FinishReason::Length {
@@ -106,6 +114,27 @@ impl Reader {
         }
         Ok(End { finish, usage: self.usage, cost_usd: self.cost_usd })
     }
+}
+
+/// The log-probabilities of a choice, one entry for each token.
+fn logprobs(content: &Value) -> Vec<TokenLogprob> {
+    let entries = content.as_array().map(Vec::as_slice).unwrap_or_default();
+    let read = |entry: &Value| {
+        let (bytes, logprob) = token(entry)?;
+        let top = entry["top_logprobs"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let top = top.iter().filter_map(token).take(limits::TOP_LOGPROBS_MAX).collect();
+        Some(TokenLogprob { bytes, logprob, top })
+    };
+    entries.iter().filter_map(read).collect()
+}
+
+/// A token's bytes, where they are told, and its log-probability.
+fn token(entry: &Value) -> Option<(Vec<u8>, f32)> {
+    let logprob = entry["logprob"].as_f64().filter(|value| value.is_finite())?;
+    let told = entry["bytes"].as_array().map(|bytes| {
+        bytes.iter().filter_map(|byte| byte.as_u64().and_then(|byte| u8::try_from(byte).ok())).collect()
+    });
+    Some((told.or_else(|| entry["token"].as_str().map(|text| text.as_bytes().to_vec()))?, logprob as f32))
 }
 
 /// About four bytes of text are a token.

@@ -3,8 +3,9 @@
 use super::{
     breaker::Pair,
     catalogue::Listing,
-    choice::{Candidate, Need, Objection, Question, rank},
+    choice::{Candidate, Objection, Question, rank},
     name::{ModelName, Pin},
+    need::Need,
     remotes::{Remotes, Target},
 };
 use crate::domain::{BootTime, ClientId, MicroUsd, Zone, limits};
@@ -164,6 +165,7 @@ impl Remotes {
             prefer: self.options.prefer,
             need: ask.need,
             warm: state.warm.get(ask.client).map(String::as_str),
+            now,
         };
         let ranking = rank(&question, &listings, &state.measures, |listing, worst| {
             let pair = Pair { model: name.model.clone(), provider: listing.provider.clone() };
@@ -214,6 +216,7 @@ impl Remotes {
                 prefer: self.options.prefer,
                 need: ask.need,
                 warm: None,
+                now,
             };
             let one = std::slice::from_ref(&site.listing);
             let ranking =

@@ -137,13 +137,27 @@ impl<T> FairQueue<T> {
 
     /// Puts `item` in; `work` is what it takes of the engine.
     pub fn push(&mut self, place: Place, lane: Lane, work: Work, item: T) -> Ticket {
-        let flow = (place.client.clone(), lane);
-        let start = self.finished.get(&flow).copied().unwrap_or(0).max(self.clock(lane));
-        self.finished.insert(flow, start + advance(work, lane));
-        let ticket = Ticket { start, lane, number: self.next_number };
+        let ticket = Ticket { start: self.claim(&place.client, lane, work), lane, number: self.next_number };
         self.next_number += 1;
         self.lanes[lane as usize].insert(ticket, Entry { place, work, item });
         ticket
+    }
+
+    /// Puts one in again that [`remove`](Self::remove) took out: its turn is not later than it was.
+    pub fn put_back(&mut self, was: Ticket, place: Place, work: Work, item: T) -> Ticket {
+        // The clocks may have begun anew since, and then its old tag says nothing.
+        let start = self.claim(&place.client, was.lane, work).min(was.start);
+        let ticket = Ticket { start, ..was };
+        self.lanes[was.lane as usize].insert(ticket, Entry { place, work, item });
+        ticket
+    }
+
+    /// Moves a flow's clock on by one entry; where that begins.
+    fn claim(&mut self, client: &ClientId, lane: Lane, work: Work) -> u64 {
+        let flow = (client.clone(), lane);
+        let start = self.finished.get(&flow).copied().unwrap_or(0).max(self.clock(lane));
+        self.finished.insert(flow, start + advance(work, lane));
+        start
     }
 
     /// Takes the next one out.

@@ -5,7 +5,7 @@ use crate::{
     cloud::Target,
     domain::{BootTime, Error, ErrorKind, Result, Zone},
     engine::EngineState,
-    scheduler::Place,
+    scheduler::{Place, Ticket},
 };
 
 /// Where a request may be answered.
@@ -20,6 +20,18 @@ pub(super) enum Route {
     Away(Target),
 }
 
+/// How far a request is on its way to somebody elsewhere.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// It waits.
+    #[default]
+    Waits,
+    /// It waits because there was no room for one more call when it was last looked at.
+    WaitsForRoom,
+    /// It is being answered there.
+    UnderWay,
+}
+
 /// How it stands with an answer from elsewhere.
 #[derive(Debug, Default)]
 pub(super) struct Away {
@@ -28,8 +40,10 @@ pub(super) struct Away {
     pub(super) first: bool,
     /// Its place among those who wait, when it does not wait in the device's queue.
     pub(super) place: Option<Place>,
-    /// It is being answered there.
-    pub(super) under_way: bool,
+    /// How far it is on its way.
+    pub(super) stage: Stage,
+    /// Where it stood in the device's queue before that.
+    pub(super) stood: Option<Ticket>,
     /// Not before this it is tried again.
     pub(super) next: Option<BootTime>,
     /// Times that somebody was asked and failed, without a rest that would have kept the next from trying.

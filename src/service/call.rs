@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 
 use super::{
     Keeping, Progress, Reply, Service,
-    away::Route,
+    away::{Route, Stage},
     bill::{Bill, Call},
     egress::{self, Stop, price},
     heard::Heard,
@@ -19,7 +19,7 @@ use super::{
     shared::lock,
 };
 use crate::{
-    cloud::{Class, Cure, Failed, Fault, NoWay, Nobody, Served, Target, Timers, Way},
+    cloud::{Class, Cure, Failed, Fault, NoWay, Nobody, Sending, Served, Target, Timers, Took, Way},
     domain::{Delta, Error, ErrorKind, MicroUsd, Outcome, Usage, limits},
     engine::Cancel,
     policy::Denial,
@@ -40,8 +40,10 @@ pub(super) enum Tried {
 
 impl Service {
     /// Asks provider after provider, until one has answered, the request is over, or it has to wait.
-    pub(super) async fn call_away(&self, live: Arc<Live>, target: Target) {
+    /// `ways`: who could be asked when it was taken out of the queue.
+    pub(super) async fn call_away(self, live: Arc<Live>, target: Target, ways: Vec<Way>) {
         let mut caller = lock(&live.deltas).take();
+        let mut known = Some(ways);
         let mut tried: Vec<String> = Vec::new();
         let mut last = None;
         let attempts = self.shared.remotes.options().attempts;
@@ -51,10 +53,10 @@ impl Service {
                 break;
             }
             if let Some(error) = self.is_over(&live) {
-                lock(&live.away).under_way = false;
+                lock(&live.away).stage = Stage::Waits;
                 return self.dismiss(&live, error);
             }
-            let way = match self.ways(&live, &target) {
+            let way = match known.take().map_or_else(|| self.ways(&live, &target), Ok) {
                 Ok(ways) => ways.into_iter().find(|way| !tried.iter().any(|name| name == way.provider())),
                 Err(Stop::Denied(denial)) => {
                     self.note_denial(&live, &denial).await;
@@ -144,9 +146,10 @@ impl Service {
         let mut heard = Heard::default();
         let timers = self.timers(live);
         let end = {
-            let sending = carrier.send(permit, &call.session, timers, s.clock.boot(), sender);
+            let (session, now) = (call.session.clone(), s.clock.boot());
+            let sending = carrier.send(Sending { permit, session, timers, now, pieces: sender });
             let relaying = relay.run(pieces, restored, || drop(live.frame.send_replace(Some(frame.clone()))));
-            let hearing = heard.hear(self, live, &mut whole, caller.clone());
+            let hearing = heard.hear(self, live, &mut whole, caller.as_ref());
             let all = async { tokio::join!(sending, relaying, hearing).0 };
             tokio::select! {
                 biased;
@@ -209,17 +212,18 @@ impl Service {
             self.shared.remotes.failed(&way, &live.key().client, &fault, self.shared.clock.boot());
             return Tried::Next(fault);
         }
-        let tokens = usage.completion_tokens as u64;
-        self.shared.remotes.succeeded(&way, &live.key().client, served.first_token, tokens, served.rest);
+        let Served { first_token, rest: decode_time, .. } = served;
+        let took = Took { first_token, rest: decode_time, tokens: usage.completion_tokens as u64 };
+        self.shared.remotes.succeeded(&way, &live.key().client, took, self.shared.clock.boot());
         let outcome = Outcome {
             rest,
             finish: served.end.finish,
             usage,
-            time_to_first_token: served.first_token,
-            decode_time: served.rest,
+            time_to_first_token: first_token,
+            decode_time,
             cost,
         };
-        lock(&live.away).under_way = false;
+        lock(&live.away).stage = Stage::Waits;
         live.frame.send_replace(Some(frame.clone()));
         self.conclude(live, frame, outcome, heard);
         Tried::Over
@@ -273,7 +277,7 @@ impl Service {
             lock(&live.away).kept |= error.kind != ErrorKind::BudgetExhausted;
             return self.put_off(live, caller, None);
         }
-        lock(&live.away).under_way = false;
+        lock(&live.away).stage = Stage::Waits;
         self.dismiss(live, error);
     }
 
@@ -292,7 +296,7 @@ impl Service {
         let route = {
             let mut away = lock(&live.away);
             // Its task gets its wish once; then the device may have it.
-            (away.under_way, away.first) = (false, false);
+            (away.stage, away.first) = (Stage::Waits, false);
             away.kept |= away.rounds >= limits::AWAY_ROUNDS_MAX;
             away.next = Some(again.max(now.after(limits::AWAY_RETRY_MIN)));
             away.route.clone()

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{Keeping, Reply, Service, live::Live};
 use crate::{
-    cloud::{Account, Ask, Need, NoWay, Nobody, Objection, Target, Today, Way, tokens_of},
+    cloud::{Account, Ask, Need, NoWay, Nobody, Objection, Target, Today, Way},
     domain::{Error, ErrorKind, MicroUsd, Zone},
     policy::{Denial, Effect, Policy, Subject, Verdict},
     store::{AuditEntry, AuditEvent, Digest, UtcDay},
@@ -258,21 +258,16 @@ pub(super) fn body_of(live: &Live) -> Value {
     serde_json::from_slice(live.body()).unwrap_or_default()
 }
 
-/// What a request takes of whoever answers it. A token has one byte at least, so that its bytes are
-/// the most tokens that a prompt can have.
+/// What a request takes of whoever answers it.
 pub(super) fn need(live: &Live, body: &Value) -> Need {
-    let parts = ["messages", "tools", "response_format"];
-    let bytes: usize =
-        parts.iter().filter_map(|part| body.get(*part)).map(|part| part.to_string().len()).sum();
     let needs = &live.request.needs;
     Need {
-        prompt_tokens: tokens_of(bytes) as u64,
-        prompt_worst: bytes as u64,
         answer_tokens: live.request.options.tokens_max as u64,
         tools: needs.tools,
         schema: needs.format.is_some(),
         images: needs.image.is_some(),
         logprobs: live.request.options.logprobs.is_some(),
+        ..Need::of_prompt(body)
     }
 }
 

@@ -1,9 +1,9 @@
 //! The pieces of an answer on their way: gathered for the final, passed on to the caller,
 //! and told over topics in larger pieces.
 
-use std::sync::Arc;
+use std::{future::pending, sync::Arc};
 
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 
 use super::{Service, live::Live, notice::News, run::wants_news};
 use crate::domain::{Delta, Outcome, limits};
@@ -14,6 +14,8 @@ pub(super) struct Heard {
     all: Delta,
     told: u64,
     untold: Delta,
+    /// What the caller was too slow to take.
+    unsent: Delta,
 }
 
 impl Heard {
@@ -27,39 +29,42 @@ impl Heard {
         self.all.tokens
     }
 
-    /// Hears until the engine has no more pieces.
+    /// Hears until there are no more pieces. A caller who is slow to read holds nobody up: what it does
+    /// not take is gathered, up to the end.
     pub(super) async fn hear(
         &mut self,
         service: &Service,
         live: &Arc<Live>,
         pieces: &mut mpsc::Receiver<Delta>,
-        caller: Option<mpsc::Sender<Delta>>,
+        caller: Option<&mpsc::Sender<Delta>>,
     ) {
-        let mut due = None;
+        let (mut due, mut gone) = (None, false);
         loop {
-            let piece = match due {
-                None => pieces.recv().await,
-                Some(at) => {
-                    let Ok(piece) = tokio::time::timeout_at(at, pieces.recv()).await else {
+            tokio::select! {
+                biased;
+                room = room(caller), if !self.unsent.is_empty() && !gone => match room {
+                    Some(room) => room.send(std::mem::take(&mut self.unsent)),
+                    // It misses nothing that it could still read.
+                    None => gone = true,
+                },
+                piece = pieces.recv() => {
+                    let Some(piece) = piece else { break };
+                    self.all.append(&piece);
+                    if caller.is_some() {
+                        self.unsent.append(&piece);
+                        continue;
+                    }
+                    self.untold.append(&piece);
+                    due.get_or_insert_with(|| Instant::now() + limits::DELTA_COALESCE);
+                    if self.untold.tokens >= limits::DELTA_COALESCE_TOKENS {
                         due = None;
                         self.tell(service, live);
-                        continue;
-                    };
-                    piece
+                    }
                 }
-            };
-            let Some(piece) = piece else { break };
-            self.all.append(&piece);
-            if let Some(caller) = &caller {
-                // A caller that is gone misses nothing that it could still read.
-                let _ = caller.send(piece).await;
-                continue;
-            }
-            self.untold.append(&piece);
-            due.get_or_insert_with(|| tokio::time::Instant::now() + limits::DELTA_COALESCE);
-            if self.untold.tokens >= limits::DELTA_COALESCE_TOKENS {
-                due = None;
-                self.tell(service, live);
+                () = sleep_until(due) => {
+                    due = None;
+                    self.tell(service, live);
+                }
             }
         }
         self.tell(service, live);
@@ -79,10 +84,30 @@ impl Heard {
         }
     }
 
+    /// What the caller has still to get, with `rest` behind it.
+    pub(super) fn unsent_and(&mut self, rest: &Delta) -> Delta {
+        let mut unsent = std::mem::take(&mut self.unsent);
+        unsent.append(rest);
+        unsent
+    }
+
     /// The whole answer, when `rest` is what came at its end.
     pub(super) fn whole(self, outcome: &Outcome) -> Outcome {
         let mut all = self.all;
         all.append(&outcome.rest);
         Outcome { rest: all, ..outcome.clone() }
+    }
+}
+
+/// Room for one piece; `None` when the caller is gone.
+async fn room(caller: Option<&mpsc::Sender<Delta>>) -> Option<mpsc::Permit<'_, Delta>> {
+    caller?.reserve().await.ok()
+}
+
+/// Waits until then; for ever when there is nothing to wait for.
+async fn sleep_until(due: Option<Instant>) {
+    match due {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => pending().await,
     }
 }

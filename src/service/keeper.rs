@@ -107,9 +107,13 @@ impl Service {
             away.place = Some(place);
             drop(away);
         } else {
+            let stood = away.stood.take();
             drop(away);
-            let mut queue = s.queue();
-            let ticket = queue.push(place, live.request.lane, work, Arc::clone(live));
+            let (mut queue, item) = (s.queue(), Arc::clone(live));
+            let ticket = match stood {
+                Some(was) => queue.put_back(was, place, work, item),
+                None => queue.push(place, live.request.lane, work, item),
+            };
             *lock(&live.ticket) = Some(ticket);
         }
         if s.is_draining() {

@@ -5,15 +5,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use futures_util::{
-    StreamExt,
-    future::{BoxFuture, FutureExt},
-    stream::FuturesUnordered,
-};
+use tokio::task::JoinSet;
 
 use super::{
     Progress, Service,
-    away::Route,
+    away::{Route, Stage},
     board,
     egress::{self, Stop},
     live::Live,
@@ -31,8 +27,9 @@ impl Service {
     /// Sends what the device cannot answer in time to whoever may. Does not end.
     pub async fn overflow(self) {
         let s = &self.shared;
-        let mut calls: FuturesUnordered<BoxFuture<'_, ()>> = FuturesUnordered::new();
-        let mut board = s.board.clone();
+        let (mut board, mut engine) = (s.board.clone(), s.engine.clone());
+        // Each on its own: none waits until the others have been looked at.
+        let mut calls = JoinSet::new();
         loop {
             let stirred = s.overflow_stirred.notified();
             tokio::pin!(stirred);
@@ -40,39 +37,59 @@ impl Service {
             let next = self.look_for_overflow(&mut calls).await;
             tokio::select! {
                 biased;
+                Some(ended) = calls.join_next() => if let Err(error) = ended
+                    && error.is_panic()
+                {
+                    // With it goes this part of the daemon, and with that the daemon: systemd knows what to do.
+                    std::panic::resume_unwind(error.into_panic());
+                },
                 () = stirred => {}
                 () = board::changed(&mut board) => {}
-                Some(()) = calls.next() => {}
+                Ok(()) = engine.changed() => self.take_home(),
                 () = sleep_until(next.map(|at| at.since(s.clock.boot()))) => {}
             }
         }
     }
 
+    /// A model is there now: what waits for somebody elsewhere only because there was none may be
+    /// answered here again.
+    fn take_home(&self) {
+        for live in self.shared.lives.all() {
+            let only_away = lock(&live.away).route == Route::Away(Target::Any);
+            let now = self.route(&live.request);
+            if only_away && now == Ok(Route::Overflow) && self.take_from_queue(&live) {
+                self.set_route(&live, Route::Overflow);
+                self.requeue(&live);
+            }
+        }
+    }
+
     /// Begins every call that may begin; when the next look is worth its while.
-    async fn look_for_overflow<'s>(
-        &'s self,
-        calls: &mut FuturesUnordered<BoxFuture<'s, ()>>,
-    ) -> Option<BootTime> {
+    async fn look_for_overflow(&self, calls: &mut JoinSet<()>) -> Option<BootTime> {
         let s = &self.shared;
         let now = s.clock.boot();
         let mut next: Option<BootTime> = None;
+        // Whom those asked for who were found to wait for room: the next of them waits as well.
+        let mut full = Vec::new();
         let mut sooner = |at: BootTime| next = Some(next.map_or(at, |known| known.min(at)));
         for live in s.lives.all() {
             if calls.len() >= limits::REMOTE_CALLS_MAX {
                 break;
             }
             let Some(target) = self.wants_away(&live, now, &mut sooner) else { continue };
+            if lock(&live.away).stage == Stage::WaitsForRoom && full.contains(&target) {
+                continue;
+            }
             match self.ways(&live, &target) {
-                Ok(_) => {
+                Ok(ways) => {
                     if self.take_for_call(&live) {
-                        let service = self.clone();
-                        calls.push(async move { service.call_away(live, target).await }.boxed());
+                        calls.spawn(self.clone().call_away(live, target, ways));
                     }
                 }
                 Err(Stop::Stale) => {
                     // Until it is there nobody else asks for it.
                     let remotes = Arc::clone(&s.remotes);
-                    calls.push(async move { remotes.refresh(now).await }.boxed());
+                    calls.spawn(async move { remotes.refresh(now).await });
                     sooner(now.after(limits::AWAY_RETRY_MIN));
                     return next;
                 }
@@ -87,6 +104,8 @@ impl Service {
                         // What is under way ends with a call, and then everybody is looked at again; this is for
                         // what somebody else has begun.
                         sooner(now.after(limits::OVERFLOW_LOOK));
+                        lock(&live.away).stage = Stage::WaitsForRoom;
+                        full.push(target);
                     } else {
                         let again = no_way.until.unwrap_or_else(|| now.after(limits::AWAY_RETRY));
                         let again = again.max(now.after(limits::AWAY_RETRY_MIN));
@@ -124,7 +143,7 @@ impl Service {
         }
         let target = {
             let away = lock(&live.away);
-            if away.under_way || away.kept {
+            if away.stage == Stage::UnderWay || away.kept {
                 return None;
             }
             if let Some(next) = away.next.filter(|next| *next > now) {
@@ -177,10 +196,14 @@ impl Service {
     /// Takes a request out of where it waits; false when somebody was quicker.
     fn take_for_call(&self, live: &Live) -> bool {
         // Before it is taken: whoever looks in between must not take it for one that waits.
-        lock(&live.away).under_way = true;
+        let before = std::mem::replace(&mut lock(&live.away).stage, Stage::UnderWay);
+        let stood = *lock(&live.ticket);
         let taken = self.take_from_queue(live);
-        if !taken {
-            lock(&live.away).under_way = false;
+        let mut away = lock(&live.away);
+        if taken {
+            away.stood = stood
+        } else {
+            away.stage = before
         }
         taken
     }

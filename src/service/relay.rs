@@ -40,6 +40,8 @@ impl Relay {
             piece.text = text.push(&piece.text);
             piece.reasoning = reasoning.push(&piece.reasoning);
             if !self.restore.is_empty() {
+                // They are those of the placeholders.
+                piece.logprobs.clear();
                 // A placeholder may be cut anywhere, and what stands for it must fit into JSON.
                 let tool_calls = std::mem::take(&mut piece.tool_calls);
                 self.held.append(&Delta { tool_calls, ..Delta::default() });

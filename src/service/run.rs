@@ -184,7 +184,7 @@ impl Service {
     async fn listen(&self, live: &Arc<Live>, run: &mut Run, heard: &mut Heard) -> RunEnd {
         if let Some(pieces) = &mut run.pieces {
             let caller = lock(&live.deltas).take();
-            heard.hear(self, live, pieces, caller).await;
+            heard.hear(self, live, pieces, caller.as_ref()).await;
         }
         match (&mut run.done).await {
             Ok(outcome) => RunEnd::Outcome(outcome),
@@ -197,11 +197,12 @@ impl Service {
         if wants_news(live) {
             heard.tell_rest(self, live, &outcome.rest);
         }
+        let rest = heard.unsent_and(&outcome.rest);
         let whole = heard.whole(&outcome);
         if let Keeping::Durable(Reply::Task(to)) = &live.keeping {
             return self.conclude_task(live, to, frame, whole);
         }
-        self.settle_with(live, Final::answer(frame, outcome, &whole), None);
+        self.settle_with(live, Final::answer(frame, Outcome { rest, ..outcome }, &whole), None);
     }
 
     /// The engine died before a word was heard: once, that is not the caller's matter.

@@ -6,29 +6,16 @@ use std::{path::Path, process::Command};
 use serde_json::{Value, json};
 
 use crate::{
-    cloud::Plant,
+    cloud::{OPEN, Plant},
     harness::{Daemon, python},
     hf::{Seen, script},
     site::{self, Server},
     tcp::{TOKEN, TcpDaemon},
 };
 
-/// Lets everything go, but for recipes.
-const POLICY: &str = r#"
-version = 1
-[[rule]]
-name = "recipes never leave"
-effect = "deny"
-when = { contains = ["recipe_id"] }
-[[rule]]
-name = "cloud"
-effect = "allow"
-to = { zone = "cloud" }
-[[rule]]
-name = "premises"
-effect = "allow"
-to = { zone = "site" }
-"#;
+/// Beside [`OPEN`]: recipes stay here.
+const RECIPES: &str =
+    "[[rule]]\nname = \"recipes never leave\"\neffect = \"deny\"\nwhen = { contains = [\"recipe_id\"] }\n";
 
 fn passes(module: &str, socket: &Path, environment: &[(&str, &str)]) {
     let output = Command::new(python())
@@ -70,7 +57,7 @@ fn everywhere() -> (Server, Plant) {
     let server = Server::start();
     let budget = "[[budget]]\nprovider = \"groq\"\nusd_per_request = 0.000001\n";
     let toml = format!("{}{budget}", server.entry(&format!("context = {}", site::CONTEXT)));
-    let plant = Plant::with_model(POLICY, &toml);
+    let plant = Plant::with_model(&format!("{OPEN}{RECIPES}"), &toml);
     plant.router.play(None, usize::MAX, provider);
     (server, plant)
 }

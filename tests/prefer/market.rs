@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use outpost::{
     cloud::{
-        Breakers, Catalogue, Class, Fault, Listing, Measures, Need, Objection, Pair, Pin, Question, rank,
+        Breakers, Catalogue, Class, Fault, Listing, Measures, Need, Objection, Pair, Pin, Question, Took,
+        rank,
     },
     domain::{BootTime, Prefer},
 };
@@ -101,7 +102,8 @@ impl Day {
             }
             Choice::Preference(prefer) => *prefer,
         };
-        let question = Question { model: MODEL, pin: &Pin::Any, prefer, need, warm: self.warm.as_deref() };
+        let question =
+            Question { model: MODEL, pin: &Pin::Any, prefer, need, warm: self.warm.as_deref(), now };
         let ranking = rank(&question, &self.listings, &self.measures, |listing, _| {
             let rest = self.breakers.pair(&pair(listing), now)?;
             Some(Objection::Kept(rest.why.clone()))
@@ -114,14 +116,15 @@ impl Day {
         let ended = behave(self.seed, listing, number, tokens);
         match ended {
             Ended::Answered { first_s, rest_s } => {
-                let [first, rest] = [first_s, rest_s].map(Duration::from_secs_f64);
-                self.measures.succeeded(MODEL, listing, first, tokens, rest);
+                let [first_token, rest] = [first_s, rest_s].map(Duration::from_secs_f64);
+                let took = Took { first_token, rest, tokens };
+                self.measures.succeeded(MODEL, listing, took, now.after(first_token + rest));
                 self.breakers.succeeded(&pair(listing));
                 self.warm = Some(listing.provider.clone());
             }
             Ended::Failed { class, after_s } => {
                 let now = now.after(Duration::from_secs_f64(after_s));
-                self.measures.failed(MODEL, listing);
+                self.measures.failed(MODEL, listing, now);
                 self.breakers.failed(&pair(listing), &Fault::new(class, "now and then"), now);
                 self.warm = None;
             }

@@ -10,7 +10,6 @@ No test holds for one model only: answers are compared with each other.
 
 import json
 import os
-import time
 import unittest
 import uuid
 
@@ -21,46 +20,24 @@ import httpx
 import litellm
 import openai
 
-SOCKET = os.environ["OUTPOST_SOCKET"]
+import case
+from case import DEADLINE_S, SOCKET, say
+
 URL = os.environ.get("OUTPOST_URL")
 TOKEN = os.environ.get("OUTPOST_TOKEN", "")
 MODELS = json.loads(os.environ.get("OUTPOST_MODELS", "{}"))
-DEADLINE_S = 60
 
 litellm.telemetry = False
 litellm.suppress_debug_info = True
 
 
-def say(text):
-    return [{"role": "user", "content": text}]
-
-
-class Case(unittest.TestCase):
-    """One client for each test, closed at its end."""
-
-    def setUp(self):
-        transport = httpx.HTTPTransport(uds=SOCKET)
-        self.http = httpx.Client(transport=transport, timeout=DEADLINE_S)
-        self.client = openai.OpenAI(
-            base_url="http://outpost/v1", api_key="unused", http_client=self.http, max_retries=0
-        )
-        self.addCleanup(self.client.close)
-
+class Case(case.Case):
     def chat(self, text="Tell me of the sea.", **options):
         # LiteLLM takes the first part of the name as the provider and sends the rest.
         options = {"model": "openai/auto", "max_tokens": 16, "temperature": 0, **options}
         return litellm.completion(
             messages=say(text), client=self.client, timeout=DEADLINE_S, num_retries=0, **options
         )
-
-    def status(self):
-        return self.http.get("http://outpost/v1/status").json()
-
-    def wait_until_idle(self):
-        deadline = time.monotonic() + DEADLINE_S
-        while (status := self.status())["in_flight"] or status["engine"]["running"]:
-            self.assertLess(time.monotonic(), deadline, status)
-        return status
 
 
 class Answers(Case):

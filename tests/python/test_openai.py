@@ -8,47 +8,22 @@ only: answers are compared with each other.
 
 import asyncio
 import math
-import os
-import time
 import unittest
 
 import httpx
 import httpx2
 import openai
 
-SOCKET = os.environ["OUTPOST_SOCKET"]
-BASE_URL = "http://outpost/v1"
-DEADLINE_S = 60
+import case
+from case import BASE_URL, DEADLINE_S, SOCKET, say
+
 ENDLESS = {"max_tokens": 900, "extra_body": {"ignore_eos": True}}
 
 
-def say(text):
-    return [{"role": "user", "content": text}]
-
-
-class Case(unittest.TestCase):
-    """One client for each test, closed at its end."""
-
-    def setUp(self):
-        transport = httpx.HTTPTransport(uds=SOCKET)
-        self.http = httpx.Client(transport=transport, timeout=DEADLINE_S)
-        self.client = openai.OpenAI(
-            base_url=BASE_URL, api_key="unused", http_client=self.http, max_retries=0
-        )
-        self.addCleanup(self.client.close)
-
+class Case(case.Case):
     def chat(self, text="Tell me of the sea.", **options):
         options = {"model": "auto", "max_tokens": 16, "temperature": 0, **options}
         return self.client.chat.completions.create(messages=say(text), **options)
-
-    def status(self):
-        return self.http.get("http://outpost/v1/status").json()
-
-    def wait_until_idle(self):
-        deadline = time.monotonic() + DEADLINE_S
-        while (status := self.status())["in_flight"] or status["engine"]["running"]:
-            self.assertLess(time.monotonic(), deadline, status)
-        return status
 
 
 class Answers(Case):

@@ -13,13 +13,13 @@ import json
 import os
 import unittest
 
-import httpx
 import openai
 
-SOCKET = os.environ["OUTPOST_SOCKET"]
+import case
+from case import say
+
 MODELS = json.loads(os.environ["OUTPOST_MODELS"])
 REFUSED = json.loads(os.environ.get("OUTPOST_REFUSED", "{}"))
-DEADLINE_S = 60
 TOOL = {
     "type": "function",
     "function": {
@@ -35,22 +35,9 @@ SCHEMA = {
 }
 
 
-def say(text):
-    return [{"role": "user", "content": text}]
-
-
-class Case(unittest.TestCase):
-    """One client for each test, closed at its end."""
-
+class Case(case.Case):
     def setUp(self):
-        transport = httpx.HTTPTransport(uds=SOCKET)
-        self.client = openai.OpenAI(
-            base_url="http://outpost/v1",
-            api_key="unused",
-            http_client=httpx.Client(transport=transport, timeout=DEADLINE_S),
-            max_retries=0,
-        )
-        self.addCleanup(self.client.close)
+        super().setUp()
         self.completions = self.client.chat.completions
 
     def options(self, model, text="Tell me of the sea.", **options):

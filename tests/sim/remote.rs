@@ -9,7 +9,7 @@ use std::{
 use outpost::{
     cloud::{
         Budget, Cap, Carried, Carrier, Catalogue, Class, End, Failed, Fault, RemoteOptions, Remotes, Router,
-        Scope, Served, Timers,
+        Scope, Sending, Served, Timers,
     },
     domain::{BootTime, ClientId, Delta, FinishReason, MicroUsd, Prefer, RequestId, Usage, Zone},
     policy::{Permit, Policy},
@@ -164,14 +164,8 @@ impl Remote {
 }
 
 impl Carrier for Remote {
-    fn send<'a>(
-        &'a self,
-        permit: Permit,
-        _session: &'a str,
-        timers: Timers,
-        now: BootTime,
-        pieces: mpsc::Sender<Delta>,
-    ) -> Carried<'a, Result<Served, Failed>> {
+    fn send(&self, sending: Sending) -> Carried<'_, Result<Served, Failed>> {
+        let Sending { permit, timers, now, pieces, .. } = sending;
         let (fate, pace) = self.fate();
         let body: Value = serde_json::from_slice(permit.bytes()).expect("what leaves is JSON");
         let usage = Usage {

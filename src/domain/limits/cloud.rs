@@ -70,3 +70,11 @@ pub const OVERFLOW_LOOK: Duration = Duration::from_secs(1);
 pub const CALL_TOTAL_MAX: Duration = Duration::from_mins(10);
 /// Calls to providers at once, all together. Beyond: the rest waits.
 pub const REMOTE_CALLS_MAX: usize = 64;
+/// Tokens that one image can cost at most: what the largest vision models take of one (Qwen-VL, 16,384 patches).
+pub const IMAGE_TOKENS_MAX: u64 = 16_384;
+/// Tokens that one image is likely to cost.
+pub const IMAGE_TOKENS_LIKELY: u64 = 1_000;
+/// Tokens that a chat template puts around the messages and tools at most.
+pub const TEMPLATE_TOKENS_MAX: u64 = 1_024;
+/// A provider's failures count half after so long.
+pub const FAILURES_HALVE: Duration = Duration::from_mins(10);

@@ -30,6 +30,33 @@ fn a_client_with_many_prompts_waits_behind_its_own() {
 }
 
 #[test]
+fn who_was_asked_elsewhere_in_vain_has_its_turn_back() {
+    let mut queue = FairQueue::new(BOUNDS);
+    let first = put(&mut queue, "a", Lane::Normal, 100, "first").unwrap();
+    put(&mut queue, "a", Lane::Normal, 100, "second").unwrap();
+    assert_eq!(queue.remove(first), Some("first"));
+    for n in ["third", "fourth"] {
+        put(&mut queue, "b", Lane::Normal, 100, n).unwrap();
+    }
+    let place = queue.reserve(&client("a"), Lane::Normal, 10, None).unwrap();
+    let again = queue.put_back(first, place, work(100), "first");
+    assert_eq!(queue.ahead_of(again).0, 0);
+    assert_eq!(queue.pop(), Some("first"));
+    // When the clocks have begun anew meanwhile, its old tag is no burden.
+    for _ in 0..3 {
+        put(&mut queue, "a", Lane::Normal, 1_000, "old").unwrap();
+    }
+    let late = put(&mut queue, "a", Lane::Normal, 100, "late").unwrap();
+    assert_eq!(queue.remove(late), Some("late"));
+    queue.drain();
+    put(&mut queue, "b", Lane::Normal, 100, "new").unwrap();
+    put(&mut queue, "b", Lane::Normal, 100, "newer").unwrap();
+    let place = queue.reserve(&client("a"), Lane::Normal, 10, None).unwrap();
+    queue.put_back(late, place, work(100), "late");
+    assert_eq!([queue.pop(), queue.pop()], [Some("new"), Some("late")]);
+}
+
+#[test]
 fn lanes_share_by_weight_and_batch_is_not_starved() {
     let mut queue = FairQueue::new(BOUNDS);
     for _ in 0..20 {
