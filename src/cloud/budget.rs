@@ -158,6 +158,12 @@ impl Budget {
         }
     }
 
+    /// Puts what the bill says of a call in the place of what was booked for it.
+    pub fn correct(&mut self, day: i64, account: Account, booked: MicroUsd, billed: MicroUsd) {
+        let sum = self.spent.entry((day, account)).or_default();
+        *sum = MicroUsd(sum.0.saturating_sub(booked.0)).plus(billed);
+    }
+
     /// What everybody has spent and reserved today and this month.
     pub fn total(&self, today: Today) -> (MicroUsd, MicroUsd) {
         (self.since(&Scope::All, today.day), self.since(&Scope::All, today.month))

@@ -14,6 +14,7 @@ use super::{
     carrier::{Carrier, Timers},
     catalogue::{Catalogue, Listing, Price},
     fault::{Class, Cure, Fault},
+    http::Hub,
     measure::{Measures, Took},
     name::ModelName,
     ways::Way,
@@ -94,6 +95,7 @@ pub struct Remotes {
     state: Mutex<State>,
     /// What may be spent.
     pub budget: Mutex<Budget>,
+    hub: Option<Hub>,
 }
 
 impl Remotes {
@@ -115,7 +117,19 @@ impl Remotes {
             sites,
             options,
             budget: Mutex::new(budget),
+            hub: None,
         }
+    }
+
+    /// The same with a bill to hold the books against.
+    #[must_use]
+    pub fn with_hub(self, hub: Option<Hub>) -> Self {
+        Self { hub, ..self }
+    }
+
+    /// Where the bill is, when it may be read.
+    pub fn hub(&self) -> Option<&Hub> {
+        self.hub.as_ref()
     }
 
     /// Nobody.

@@ -51,7 +51,10 @@ impl Reader {
         if let Some(error) = chunk.get("error").filter(|error| !error.is_null()) {
             let said = error["message"].as_str().or(error.as_str()).unwrap_or("it did not say why");
             let said: String = said.chars().take(limits::PROVIDER_WORDS_CHARS_MAX).collect();
-            return Err(Fault::new(Class::Down, format!("in the middle of the answer: {said}")));
+            // Groq's parser made nothing of a call that the model wrote: another may.
+            let parser = error["code"] == "tool_use_failed";
+            let class = if parser { Class::Unsupported } else { Class::Down };
+            return Err(Fault::new(class, format!("in the middle of the answer: {said}")));
         }
         let choice = &chunk["choices"][0];
         for place in [&chunk["usage"], &choice["usage"]] {
@@ -62,6 +65,9 @@ impl Reader {
             }
         }
         if let Some(name) = choice["finish_reason"].as_str() {
+            if name == "error" {
+                return Err(Fault::new(Class::Down, "it ended the answer with `error`"));
+            }
             // An end by a name that nobody knows is an end.
             self.finish = Some(FinishReason::named(name).unwrap_or(FinishReason::Stop));
         }

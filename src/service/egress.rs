@@ -208,6 +208,7 @@ impl Service {
             (away.next, away.kept) = (None, false);
         }
         self.shared.overflow_stirred.notify_one();
+        self.shared.bill_wanted.notify_one();
     }
 
     /// Spent and reserved today and this month, and the bounds of both.

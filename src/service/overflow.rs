@@ -201,9 +201,9 @@ impl Service {
         let taken = self.take_from_queue(live);
         let mut away = lock(&live.away);
         if taken {
-            away.stood = stood
+            away.stood = stood;
         } else {
-            away.stage = before
+            away.stage = before;
         }
         taken
     }
@@ -214,7 +214,7 @@ impl Service {
         let s = &self.shared;
         for open in s.store.open_egress().await? {
             tracing::warn!(
-                provider = open.provider, cost = %open.reserved,
+                provider = open.provider, cost = %open.cost,
                 "the daemon ended in the middle of a call; the most that it can have cost is booked"
             );
             s.store.settle(self.lost(open)).await?;
@@ -244,7 +244,7 @@ impl Service {
             sent: None,
             bytes_out: open.bytes_out,
             bytes_in: 0,
-            cost: Some(open.reserved),
+            cost: Some(open.cost),
             settles: Some(open.seq),
         };
         let usage = UsageEntry {
@@ -254,7 +254,7 @@ impl Service {
             prompt_tokens: 0,
             completion_tokens: 0,
             bytes_out: open.bytes_out,
-            cost_micro_usd: open.reserved.0,
+            cost_micro_usd: open.cost.0,
         };
         Settlement { entry, usage, requests: 0 }
     }

@@ -168,6 +168,8 @@ impl Db {
             Op::Send(new) => self.send(new),
             Op::Settle(settlement) => self.settle(settlement),
             Op::OpenEgress => self.open_egress(),
+            Op::SettledEgress { limit } => self.settled_egress(*limit),
+            Op::Correct(correction) => self.correct(correction),
             Op::Record(ended, rows) => self.record(ended, rows),
             Op::Prune => self.prune(),
         }

@@ -1,14 +1,14 @@
 //! What left the device and what it costs: a row from before the first byte goes until the bill is
 //! certain. Each step is one commit with its row of the audit, and the last one with the ledger.
 
-use rusqlite::{Result, params};
+use rusqlite::{OptionalExtension, Result, ToSql, params};
 
 use super::{
     chain::AuditEntry,
     column::{StampText, count},
     db::{Applied, Db},
     op::Reply,
-    record::{Egress, NewEgress, Settlement, UtcDay},
+    record::{Correction, Egress, NewEgress, Settlement, UtcDay},
     schema::{egress_seal, unsealed},
 };
 use crate::domain::{MicroUsd, limits};
@@ -65,10 +65,20 @@ impl Db {
 
     /// Calls that were made and never settled: the daemon ended before it knew how.
     pub(super) fn open_egress(&self) -> Applied<Reply> {
+        self.egress("WHERE state = ?1 ORDER BY seq", params![OPEN])
+    }
+
+    /// The newest settled calls.
+    pub(super) fn settled_egress(&self, limit: usize) -> Applied<Reply> {
+        let limit = limit.min(limits::BILL_CALLS_MAX) as i64;
+        self.egress("WHERE state = ?1 ORDER BY seq DESC LIMIT ?2", params![SETTLED, limit])
+    }
+
+    fn egress(&self, which: &str, params: &[&dyn ToSql]) -> Applied<Reply> {
         let select = "SELECT seq, session, client, id, zone, provider, model, sent, bytes_out, cost_micro_usd \
-             FROM egress WHERE state = ?1 ORDER BY seq";
-        let mut statement = self.conn.prepare_cached(select)?;
-        let rows = statement.query_map([OPEN], |row| {
+             FROM egress ";
+        let mut statement = self.conn.prepare_cached(&format!("{select}{which}"))?;
+        let rows = statement.query_map(params, |row| {
             Ok(Egress {
                 seq: row.get(0)?,
                 session: row.get(1)?,
@@ -78,10 +88,29 @@ impl Db {
                 model: row.get(6)?,
                 sent: row.get(7)?,
                 bytes_out: row.get(8)?,
-                reserved: MicroUsd(row.get(9)?),
+                cost: MicroUsd(row.get(9)?),
             })
         })?;
         Ok(Reply::Egress(rows.collect::<Result<_>>()?))
+    }
+
+    /// Puts what the bill says in the place of what is booked. Once: the same correction again changes
+    /// nothing.
+    pub(super) fn correct(&mut self, correction: &Correction) -> Applied<Reply> {
+        let entry = &correction.entry;
+        let (seq, billed) = (entry.settles.unwrap_or_default(), entry.cost.unwrap_or_default());
+        let known = "SELECT cost_micro_usd FROM egress WHERE seq = ?1 AND state = ?2";
+        let booked =
+            self.conn.prepare_cached(known)?.query_row(params![count(seq), SETTLED], |r| r.get(0)).optional()?;
+        let Some(booked) = booked.map(MicroUsd).filter(|booked| *booked != billed) else {
+            return Ok(Reply::Settled(false));
+        };
+        let update = "UPDATE egress SET cost_micro_usd = ?2 WHERE seq = ?1";
+        self.conn.prepare_cached(update)?.execute(params![count(seq), count(billed.0)])?;
+        self.seal_egress(seq)?;
+        self.audit(entry)?;
+        self.rebook(correction, booked, billed)?;
+        Ok(Reply::Settled(true))
     }
 
     /// Settled calls go when nobody can ask for them any more.

@@ -10,8 +10,7 @@ use super::{
     error::OpenError,
     op::{Backend, Op, Reply},
     options::{Opened, StoreOptions},
-    record::{
-        Accepted, Digest, Egress, Finish, Finished, Message, NewEgress, NewMessage, NewRequest, Pruned,
+    record::{Accepted, Correction, Digest, Egress, Finish, Finished, Message, NewEgress, NewMessage, NewRequest, Pruned,
         RequestKey, Settlement, Stored, UsageQuery, UsageRow, UsageSum, WearDay,
     },
     stats::{Counters, Health, StoreStats},
@@ -209,6 +208,17 @@ impl Store {
     /// Calls to providers that were never settled, in the order in which they were made.
     pub async fn open_egress(&self) -> Result<Vec<Egress>> {
         ask!(self, Op::OpenEgress, Reply::Egress(open) => open)
+    }
+
+    /// The newest calls that are settled, newest first.
+    pub async fn settled_egress(&self, limit: usize) -> Result<Vec<Egress>> {
+        ask!(self, Op::SettledEgress { limit }, Reply::Egress(settled) => settled)
+    }
+
+    /// Books what the bill says of a call, and puts that on record; false when it is booked already. Durable
+    /// when answered.
+    pub async fn correct(&self, correction: Correction) -> Result<bool> {
+        ask!(self, Op::Correct(Box::new(correction)), Reply::Settled(changed) => changed)
     }
 
     /// Rows of the audit behind number `after`, at most [`limits::AUDIT_PORTION`], and the place before

@@ -1,15 +1,15 @@
 //! The usage ledger: sums by day, client, zone, provider and model.
 
-use rusqlite::{Result, params};
+use rusqlite::{Result, ToSql, params};
 
 use super::{
     column::count,
     db::{Applied, Db},
     op::Reply,
-    record::{UsageEntry, UsageQuery, UsageRow, UsageSum, UtcDay},
+    record::{Correction, UsageEntry, UsageQuery, UsageRow, UsageSum, UtcDay},
     schema::{unsealed, usage_seal},
 };
-use crate::domain::{ClientId, Stamp};
+use crate::domain::{ClientId, MicroUsd, Stamp};
 
 impl Db {
     /// Adds what requests took to their day. When the table is full, its oldest row goes.
@@ -50,6 +50,11 @@ impl Db {
             count(usage.cost_micro_usd),
             count(requests),
         ])?;
+        self.seal_usage(key)
+    }
+
+    /// `key`: day, client, zone, provider, model.
+    fn seal_usage(&self, key: &[&dyn ToSql]) -> Result<()> {
         let seal = concat!(
             "UPDATE ledger SET seal = ",
             usage_seal!(),
@@ -57,6 +62,28 @@ impl Db {
         );
         self.conn.prepare_cached(seal)?.execute(key)?;
         Ok(())
+    }
+
+    /// Puts one amount in the place of another in the sums of a day; where that day is no longer known, in
+    /// nobody's.
+    pub(super) fn rebook(&self, correction: &Correction, was: MicroUsd, is: MicroUsd) -> Result<()> {
+        let entry = &correction.entry;
+        let zone = entry.zone.name();
+        let key = params![correction.day.0, entry.key.client.as_str(), zone, entry.provider, entry.model];
+        let change = concat!(
+            "UPDATE ledger SET cost_micro_usd = max(0, cost_micro_usd - ?6) + ?7",
+            " WHERE day = ?1 AND client = ?2 AND zone = ?3 AND provider = ?4 AND model = ?5"
+        );
+        self.conn.prepare_cached(change)?.execute(params![
+            correction.day.0,
+            entry.key.client.as_str(),
+            zone,
+            entry.provider,
+            entry.model,
+            count(was.0),
+            count(is.0),
+        ])?;
+        self.seal_usage(key)
     }
 
     pub(super) fn record(&mut self, ended: &Stamp, rows: &[UsageSum]) -> Applied<Reply> {

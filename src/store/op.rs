@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{
     chain::{AuditEntry, AuditEvent, AuditHead, AuditRow},
     record::{
-        Accepted, Digest, Egress, Finish, Finished, Message, NewEgress, NewMessage, NewRequest, Pruned,
+        Accepted, Correction, Digest, Egress, Finish, Finished, Message, NewEgress, NewMessage, NewRequest, Pruned,
         RequestKey, Settlement, Stored, UsageQuery, UsageRow, UsageSum, WearDay,
     },
     stats::{Counters, Health},
@@ -34,6 +34,8 @@ pub enum Op {
     Send(Box<NewEgress>),
     Settle(Box<Settlement>),
     OpenEgress,
+    SettledEgress { limit: usize },
+    Correct(Box<Correction>),
     Record(Box<Stamp>, Vec<UsageSum>),
     Prune,
 }
@@ -46,7 +48,7 @@ impl Op {
         match self {
             Self::Accept(_) | Self::Finish(_) | Self::Publish(_) | Self::Forget(_)
             // Nothing leaves that is not on record, and nothing that was paid is forgotten.
-            | Self::Send(_) | Self::Settle(_) => true,
+            | Self::Send(_) | Self::Settle(_) | Self::Correct(_) => true,
             // What has left, and what it cost, must not be forgotten; a denial may be: nothing left.
             Self::Audit(entry) => entry.event != AuditEvent::Denied,
             _ => false,
