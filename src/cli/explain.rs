@@ -79,6 +79,7 @@ pub(super) fn run(global: &Global, config: &Config, args: &ExplainArgs) -> Resul
         client: &client,
         uid: args.uid,
         lane: lane.unwrap_or(Lane::Normal),
+        chose_lane: lane.is_some(),
         topic: args.topic.as_deref(),
         task: args.task.as_deref(),
         class: policy.classes().effective(class.as_deref(), own_word("data_class")),

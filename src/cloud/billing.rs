@@ -3,41 +3,39 @@
 //! The Hub shows sums by session (`…/billing/usage-by-inference-session`); each of our calls is a session
 //! of its own. A call that is not listed is not free: its price comes later, half an hour at most.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 use crate::domain::MicroUsd;
 
-/// One call on the bill.
+/// A bill: what each session cost.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Billed {
-    /// Its session, as it was sent along.
-    pub session: String,
-    /// What it cost.
-    pub cost: Cents,
-}
+pub struct Bill(BTreeMap<String, Cents>);
 
 /// An amount as the bill tells it: cents of a US dollar, and as exact as its digits.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Cents(f64);
 
-impl Billed {
+impl Bill {
+    /// What a session cost, when that is on it.
+    pub fn of(&self, session: &str) -> Option<Cents> {
+        self.0.get(session).copied()
+    }
+
     /// Reads a bill. Entries that cannot be read are passed over; the error is for the log.
-    pub fn parse(body: &[u8]) -> Result<Vec<Self>, String> {
-        let value: Value =
-            serde_json::from_slice(body).map_err(|e| format!("the bill is not JSON: {e}"))?;
+    pub fn parse(body: &[u8]) -> Result<Self, String> {
+        let value: Value = serde_json::from_slice(body).map_err(|e| format!("the bill is not JSON: {e}"))?;
         let periods = value["periods"].as_array().ok_or("the bill has no `periods`")?;
-        let mut sums: Vec<Self> = Vec::new();
+        let mut sums: BTreeMap<&str, f64> = BTreeMap::new();
         let sessions = periods.iter().filter_map(|period| period["sessions"].as_array()).flatten();
         for entry in sessions {
             let cents = entry["costCents"].as_f64().filter(|cents| cents.is_finite() && *cents >= 0.0);
             let (Some(session), Some(cents)) = (entry["id"].as_str(), cents) else { continue };
             // A session that lasts beyond midnight may stand in two periods.
-            match sums.iter_mut().find(|known| known.session == session) {
-                Some(known) => known.cost.0 += cents,
-                None => sums.push(Self { session: session.into(), cost: Cents(cents) }),
-            }
+            *sums.entry(session).or_default() += cents;
         }
-        Ok(sums)
+        Ok(Self(sums.into_iter().map(|(session, cents)| (session.to_owned(), Cents(cents))).collect()))
     }
 }
 
@@ -63,11 +61,10 @@ mod tests {
             {"sessions": [{"id": "a", "requestCount": 1, "costCents": 0.0123}, {"id": "b", "costCents": -1}]},
             {"sessions": [{"id": "a", "costCents": 0.01}, {"costCents": 3}, {"id": "c", "costCents": 2}, 7]},
             {"more": []}]}"#;
-        let bill = Billed::parse(body.as_bytes()).unwrap();
-        let told: Vec<_> = bill.iter().map(|one| (one.session.as_str(), one.cost.0)).collect();
-        assert_eq!(told, [("a", 0.0223), ("c", 2.0)]);
+        let bill = Bill::parse(body.as_bytes()).unwrap();
+        assert_eq!(["a", "b", "c"].map(|id| bill.of(id)), [Some(Cents(0.0223)), None, Some(Cents(2.0))]);
         for wrong in ["", "[]", r#"{"periods": 3}"#] {
-            assert!(Billed::parse(wrong.as_bytes()).is_err(), "{wrong}");
+            assert!(Bill::parse(wrong.as_bytes()).is_err(), "{wrong}");
         }
     }
 

@@ -128,8 +128,10 @@ impl Http {
         let first = timers.first_byte.min(timers.total);
         let response = match timeout(first, request.send()).await {
             Ok(Ok(response)) => response,
-            Ok(Err(error)) => return Err(Failed::early(lost(&error))),
-            // It has the prompt and may be at work on it: nobody knows that it will not write a bill.
+            // Once it has left, nobody knows that nobody will write a bill for it.
+            Ok(Err(error)) => {
+                return Err(Failed { billed: !error.is_connect(), ..Failed::early(lost(&error)) });
+            }
             Err(_) => return Err(Failed { billed: true, ..Failed::early(silent(first, "an answer")) }),
         };
         if !response.status().is_success() {

@@ -30,7 +30,7 @@ mod reply;
 mod sse;
 mod ways;
 
-pub use billing::{Billed, Cents};
+pub use billing::{Bill, Cents};
 pub use body::{Outgoing, draft};
 pub use breaker::{Breakers, Pair, Rest};
 pub use budget::{Account, Budget, Cap, Exhausted, Reservation, Scope, Today};
@@ -42,6 +42,6 @@ pub use http::{Credential, Http, HttpOptions, Hub};
 pub use measure::{Behaviour, Measures, Took};
 pub use name::{ModelName, Pin};
 pub use need::Need;
-pub use remotes::{RemoteOptions, Remotes, Router, Site, Target};
+pub use remotes::{RemoteOptions, Remotes, Room, Router, Site, Target};
 pub use reply::{End, tokens_of};
 pub use ways::{Ask, NoWay, Nobody, Way};

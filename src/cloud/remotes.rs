@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
     breaker::{Breakers, Pair},
@@ -85,6 +85,9 @@ pub(super) struct State {
     pub(super) warm: HashMap<ClientId, String>,
     pub(super) known: Known,
 }
+
+/// Room for one call, until it is dropped.
+pub type Room = OwnedSemaphorePermit;
 
 /// Everybody off the device.
 pub struct Remotes {
@@ -192,7 +195,7 @@ impl Remotes {
     }
 
     /// Room for one call there, when there is any.
-    pub fn room(&self, way: &Way) -> Option<tokio::sync::OwnedSemaphorePermit> {
+    pub fn room(&self, way: &Way) -> Option<Room> {
         Arc::clone(self.room.get(way.server)?).try_acquire_owned().ok()
     }
 

@@ -55,7 +55,9 @@ impl Service {
             }
             let account = account(live, &listing.provider);
             let over = (zone == Zone::Cloud).then(|| budget.allows(&account, worst, today).err()).flatten();
-            over.map(|exhausted| Objection::Budget(exhausted.to_string()))
+            over.map(
+                |over| if over.for_now { Objection::Reserved } else { Objection::Budget }(over.to_string()),
+            )
         });
         ways.map_err(|no_way| match no_way.kind {
             Nobody::Denied => Stop::Denied(Denial { rule: None, reason: no_way.why }),
@@ -100,6 +102,7 @@ impl Service {
             client: &live.key().client,
             uid: live.request.uid,
             lane: live.request.lane,
+            chose_lane: task.is_none() && own.lane.is_some(),
             topic: task.map(|to| to.source.as_str()),
             task: task.map(|to| to.task.as_str()),
             class: policy.classes().effective(operators, own.data_class.as_deref()),

@@ -4,9 +4,9 @@ use std::future::pending;
 
 use super::{Service, shared::lock};
 use crate::{
-    cloud::{Account, Billed, Hub},
+    cloud::{Account, Hub},
     domain::{MicroUsd, UnixSeconds, Zone, limits},
-    store::{AuditEntry, AuditEvent, Correction, Egress, UtcDay},
+    store::{AuditEntry, AuditEvent, Egress, UtcDay},
 };
 
 impl Service {
@@ -17,7 +17,9 @@ impl Service {
         loop {
             match self.hold_against_bill(hub).await {
                 Ok(0) => {}
-                Ok(corrected) => tracing::info!(corrected, "the bill says otherwise than the books, which follow it"),
+                Ok(corrected) => {
+                    tracing::info!(corrected, "the bill says otherwise than the books, which follow it");
+                }
                 Err(why) => tracing::warn!(
                     why,
                     "the bill cannot be read, and the books stay an estimate; `cloud.billing_token_file` needs a \
@@ -29,6 +31,18 @@ impl Service {
                 () = s.bill_wanted.notified() => {}
             }
         }
+    }
+
+    /// Gives what was booked while the clock was not set to the first day that is known. Otherwise it would
+    /// count into every day and month to come.
+    pub async fn date_the_undated(&self) -> crate::domain::Result<()> {
+        let s = &self.shared;
+        let today = self.today();
+        if today.day == 0 {
+            return Ok(());
+        }
+        lock(&s.remotes.budget).date(today.day);
+        s.store.date(UtcDay(today.day)).await
     }
 
     /// How many calls were corrected.
@@ -48,8 +62,7 @@ impl Service {
         let bill = hub.bill(from, now).await.map_err(|fault| fault.words)?;
         let mut corrected = 0;
         for call in calls {
-            let billed = bill.iter().find(|billed: &&Billed| billed.session == call.session);
-            if let Some(cost) = billed.and_then(|billed| billed.cost.correction(call.cost)) {
+            if let Some(cost) = bill.of(&call.session).and_then(|cents| cents.correction(call.cost)) {
                 corrected += usize::from(self.correct(call, cost).await?);
             }
         }
@@ -75,7 +88,7 @@ impl Service {
             cost: Some(billed),
             settles: Some(call.seq),
         };
-        let changed = s.store.correct(Correction { entry, day }).await.map_err(|e| e.to_string())?;
+        let changed = s.store.correct(entry).await.map_err(|e| e.to_string())?;
         if changed {
             lock(&s.remotes.budget).correct(day.0, account, call.cost, billed);
         }

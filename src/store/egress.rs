@@ -8,10 +8,10 @@ use super::{
     column::{StampText, count},
     db::{Applied, Db},
     op::Reply,
-    record::{Correction, Egress, NewEgress, Settlement, UtcDay},
+    record::{Egress, NewEgress, Settlement, UtcDay},
     schema::{egress_seal, unsealed},
 };
-use crate::domain::{MicroUsd, limits};
+use crate::domain::{MicroUsd, Stamp, limits};
 
 /// A call that is not settled.
 const OPEN: i64 = 0;
@@ -49,17 +49,15 @@ impl Db {
     /// Puts what a call cost in the place of what it could cost at most. Once: a second settlement
     /// of the same call changes nothing.
     pub(super) fn settle(&mut self, settlement: &Settlement) -> Applied<Reply> {
-        let AuditEntry { key, at, .. } = &settlement.entry;
         let seq = settlement.entry.settles.unwrap_or_default();
-        let update = "UPDATE egress SET state = ?2, cost_micro_usd = ?3 WHERE seq = ?1 AND state = ?4";
+        let Some((sent, _)) = self.egress_of(seq, OPEN)? else { return Ok(Reply::Settled(false)) };
+        let update = "UPDATE egress SET state = ?2, cost_micro_usd = ?3 WHERE seq = ?1";
         let cost = count(settlement.usage.cost_micro_usd);
-        let open = self.conn.prepare_cached(update)?.execute(params![count(seq), SETTLED, cost, OPEN])?;
-        if open == 0 {
-            return Ok(Reply::Settled(false));
-        }
+        self.conn.prepare_cached(update)?.execute(params![count(seq), SETTLED, cost])?;
         self.seal_egress(seq)?;
         self.audit(&settlement.entry)?;
-        self.book(&key.client, at, settlement.requests, &settlement.usage)?;
+        // On the day on which it left, as the budget has it.
+        self.book(&settlement.entry.key.client, sent, settlement.requests, &settlement.usage)?;
         Ok(Reply::Settled(true))
     }
 
@@ -96,21 +94,26 @@ impl Db {
 
     /// Puts what the bill says in the place of what is booked. Once: the same correction again changes
     /// nothing.
-    pub(super) fn correct(&mut self, correction: &Correction) -> Applied<Reply> {
-        let entry = &correction.entry;
+    pub(super) fn correct(&mut self, entry: &AuditEntry) -> Applied<Reply> {
         let (seq, billed) = (entry.settles.unwrap_or_default(), entry.cost.unwrap_or_default());
-        let known = "SELECT cost_micro_usd FROM egress WHERE seq = ?1 AND state = ?2";
-        let booked =
-            self.conn.prepare_cached(known)?.query_row(params![count(seq), SETTLED], |r| r.get(0)).optional()?;
-        let Some(booked) = booked.map(MicroUsd).filter(|booked| *booked != billed) else {
-            return Ok(Reply::Settled(false));
-        };
+        let known = self.egress_of(seq, SETTLED)?.filter(|(_, booked)| *booked != billed);
+        let Some((sent, booked)) = known else { return Ok(Reply::Settled(false)) };
         let update = "UPDATE egress SET cost_micro_usd = ?2 WHERE seq = ?1";
         self.conn.prepare_cached(update)?.execute(params![count(seq), count(billed.0)])?;
         self.seal_egress(seq)?;
         self.audit(entry)?;
-        self.rebook(correction, booked, billed)?;
+        self.rebook(sent, entry, booked, billed)?;
         Ok(Reply::Settled(true))
+    }
+
+    /// The day on which a call left, and what is booked for it, when it is in this state.
+    fn egress_of(&self, seq: u64, state: i64) -> Result<Option<(UtcDay, MicroUsd)>> {
+        let select = "SELECT sent, cost_micro_usd FROM egress WHERE seq = ?1 AND state = ?2";
+        let read = |row: &rusqlite::Row<'_>| {
+            let sent: Stamp = row.get(0)?;
+            Ok((UtcDay::of(sent.wall), MicroUsd(row.get(1)?)))
+        };
+        self.conn.prepare_cached(select)?.query_row(params![count(seq), state], read).optional()
     }
 
     /// Settled calls go when nobody can ask for them any more.

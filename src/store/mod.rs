@@ -58,7 +58,7 @@ pub use handle::Store;
 pub use op::{Backend, Op, Reply};
 pub use options::{OnCorruption, Opened, Quotas, StoreOptions};
 pub use record::{
-    Accepted, Correction, Digest, Egress, Finish, Finished, Message, NewEgress, NewMessage, NewRequest, Pruned,
+    Accepted, Digest, Egress, Finish, Finished, Message, NewEgress, NewMessage, NewRequest, Pruned,
     RequestKey, Settlement, Stored, StoredFinal, UsageEntry, UsageQuery, UsageRow, UsageSum, UtcDay, WearDay,
 };
 pub use stats::{Counters, Health, StoreStats};

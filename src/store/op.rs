@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::{
     chain::{AuditEntry, AuditEvent, AuditHead, AuditRow},
     record::{
-        Accepted, Correction, Digest, Egress, Finish, Finished, Message, NewEgress, NewMessage, NewRequest, Pruned,
-        RequestKey, Settlement, Stored, UsageQuery, UsageRow, UsageSum, WearDay,
+        Accepted, Digest, Egress, Finish, Finished, Message, NewEgress, NewMessage, NewRequest, Pruned,
+        RequestKey, Settlement, Stored, UsageQuery, UsageRow, UsageSum, UtcDay, WearDay,
     },
     stats::{Counters, Health},
 };
@@ -35,8 +35,9 @@ pub enum Op {
     Settle(Box<Settlement>),
     OpenEgress,
     SettledEgress { limit: usize },
-    Correct(Box<Correction>),
+    Correct(Box<AuditEntry>),
     Record(Box<Stamp>, Vec<UsageSum>),
+    Date(UtcDay),
     Prune,
 }
 
@@ -64,6 +65,7 @@ impl Op {
                     | Self::Spare(_)
                     | Self::Delivered(_)
                     | Self::Record(..)
+                    | Self::Date(_)
                     | Self::Audit(_)
                     | Self::Prune
             )

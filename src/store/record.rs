@@ -242,15 +242,6 @@ pub struct Settlement {
     pub requests: u64,
 }
 
-/// What the bill says of a settled call in the place of what is booked.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Correction {
-    /// What the audit says of it: `settles` names the call, `cost` is what the bill says.
-    pub entry: AuditEntry,
-    /// The day of the ledger that it was booked on.
-    pub day: UtcDay,
-}
-
 /// Which rows of the ledger to read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UsageQuery {

@@ -13,9 +13,9 @@ use super::{
     broker::Broker,
     parts, remotes,
     rules::{Reread, Rules},
-    tokens::Tokens,
     signals::{self, StopSignals},
     systemd::{notify, report},
+    tokens::Tokens,
     upkeep,
     vital::Vital,
 };

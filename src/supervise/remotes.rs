@@ -5,7 +5,8 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use super::{StartError, tokens::Tokens};
 use crate::{
     cloud::{
-        Budget, Cap, Credential, Http, HttpOptions, Hub, Listing, Price, RemoteOptions, Remotes, Router, Scope, Site, Timers,
+        Budget, Cap, Credential, Http, HttpOptions, Hub, Listing, Price, RemoteOptions, Remotes, Router,
+        Scope, Site, Timers,
     },
     config::{self, Config},
     domain::{ClientId, MicroUsd, Secret, limits},
@@ -110,7 +111,7 @@ fn site(c: &config::Cloud, site: &config::Site, tokens: &mut Tokens) -> Result<S
             price: Some(Price::FREE),
             tools: Some(site.tools),
             schema: Some(site.structured_output),
-            images: None,
+            images: Some(site.images),
             first_token: None,
             throughput: None,
         },

@@ -36,7 +36,10 @@ impl Tokens {
     pub(super) fn renew(&self) -> Vec<String> {
         let renew = |known: &Known| {
             let token = Secret::read(&known.key, &known.file)?;
-            known.credential.renew(&token).map_err(|why| format!("`{}` {}: {why}", known.key, known.file.display()))
+            known
+                .credential
+                .renew(&token)
+                .map_err(|why| format!("`{}` {}: {why}", known.key, known.file.display()))
         };
         self.0.iter().filter_map(|known| renew(known).err()).collect()
     }

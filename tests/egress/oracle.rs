@@ -93,6 +93,7 @@ impl Rules {
             client: &client,
             uid: None,
             lane: Lane::ALL.into_iter().find(|lane| lane.name() == request.lane).unwrap(),
+            chose_lane: false,
             topic: None,
             task: None,
             class: self.policy.classes().effective(Some("public"), own["data_class"].as_str()),

@@ -6,7 +6,7 @@ use reqwest::Url;
 use super::{Http, HttpOptions};
 use crate::{
     cloud::{
-        billing::Billed,
+        billing::Bill,
         fault::{Class, Fault},
     },
     domain::{UnixSeconds, limits},
@@ -33,13 +33,13 @@ impl Hub {
     }
 
     /// What was billed between two moments.
-    pub async fn bill(&self, from: UnixSeconds, to: UnixSeconds) -> Result<Vec<Billed>, Fault> {
+    pub async fn bill(&self, from: UnixSeconds, to: UnixSeconds) -> Result<Bill, Fault> {
         let mut url = self.bill.clone();
         for (name, at) in [("startDate", from), ("endDate", to)] {
             let at = Timestamp::from_second(at.0).unwrap_or_default();
             url.query_pairs_mut().append_pair(name, &at.to_string());
         }
         let body = self.http.get(url.as_str(), limits::BILL_BYTES_MAX, "the bill").await?;
-        Billed::parse(&body).map_err(|why| Fault::new(Class::Broken, why))
+        Bill::parse(&body).map_err(|why| Fault::new(Class::Broken, why))
     }
 }

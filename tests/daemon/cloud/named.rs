@@ -178,12 +178,12 @@ fn a_catalogue_of_nonsense_or_none_leaves_everything_on_the_device() {
         let error = plant.ask("org/small", "hi").json();
         let code = error["error"]["code"].as_str().unwrap().to_owned();
         assert!(["provider_error", "model_not_found"].contains(&code.as_str()), "{nonsense}: {error}");
-        plant.daemon.signal(rustix::process::Signal::HUP);
+        plant.daemon.reload();
     }
     assert!(plant.router.prompts().is_empty());
     plant.router.offer(&crate::hf::catalogue::document());
     crate::harness::until("the catalogue is read again", || {
-        plant.daemon.signal(rustix::process::Signal::HUP);
+        plant.daemon.reload();
         (plant.ask("org/small", "hi").status == 200).then_some(())
     });
 }
