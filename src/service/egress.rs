@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{Keeping, Reply, Service, live::Live};
 use crate::{
     cloud::{Account, Ask, Need, NoWay, Nobody, Objection, Target, Today, Way},
-    domain::{Error, ErrorKind, MicroUsd, Zone},
+    domain::{Error, ErrorKind, MicroUsd, Zone, limits},
     policy::{Denial, Effect, Policy, Subject, Verdict},
     store::{AuditEntry, AuditEvent, Digest, UtcDay},
     task::Schema,
@@ -187,7 +187,11 @@ impl Service {
 
     /// Somebody has to look at this; a SIGHUP takes it back.
     pub(super) fn alert_egress(&self, why: &str) {
-        self.set_egress_alert(Some(why.to_owned()));
+        let known = self.egress_alert().unwrap_or_default();
+        if !known.contains(why) && known.len() < limits::PROVIDER_WORDS_CHARS_MAX {
+            let joined = if known.is_empty() { why.to_owned() } else { format!("{known}; {why}") };
+            self.set_egress_alert(Some(joined));
+        }
     }
 
     /// What somebody has to look at about what leaves the device; `None`: nothing.

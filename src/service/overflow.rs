@@ -273,7 +273,8 @@ impl Service {
 /// The order in which they get room elsewhere: lanes by their weight, and within a lane one of each client
 /// in turn, the oldest first. Who has calls under way already has had its turn.
 fn fair(mut lives: Vec<Arc<Live>>) -> Vec<Arc<Live>> {
-    lives.sort_by_key(|live| {
+    // Read once each: calls begin and end while this is sorted.
+    lives.sort_by_cached_key(|live| {
         let under_way = lock(&live.away).stage == Stage::UnderWay;
         (!under_way, live.accepted)
     });

@@ -137,7 +137,7 @@ pub(crate) fn answer_of(seen: &Seen, answer: &str) -> Script {
                 "choice" => last["choices"][0]["usage"] = said,
                 "estimated_cost" => {
                     last["usage"] = said;
-                    last["usage"]["estimated_cost"] = 0.000_123.into();
+                    last["usage"]["estimated_cost"] = 0.000_023.into();
                 }
                 _ => {}
             }
