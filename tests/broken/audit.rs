@@ -3,7 +3,7 @@
 use std::{fs, process::Command};
 
 use outpost::{
-    domain::{ClientId, Clock, RequestId, SystemClock, Zone},
+    domain::{ClientId, Clock, RequestId, SystemClock, Zone, hex},
     store::{AuditEntry, AuditEvent, Backend, Db, Digest, Op, RequestKey, StoreOptions},
 };
 use rusqlite::Connection;
@@ -54,7 +54,7 @@ fn forged(export: &str) -> String {
             row["prev"] = Value::String(prev);
             line = row.to_string();
         }
-        let hash = format!("{:x}", Sha256::digest(line.as_bytes()));
+        let hash = hex(&Sha256::digest(line.as_bytes()));
         out.push_str(&format!("\n{hash} {line}"));
         prev = Some(hash);
     }
