@@ -4,6 +4,7 @@
 # make check   the quick gate: format, lints, documentation, architecture, dependencies
 # make bench   what this board does with the demo model; sizes; ratios
 # make bench-mqtt   what durability and MQTT cost
+# make bench-board  what reading the board's sensors costs
 # make bench-prefer what each preference costs and how long it takes, on simulated providers
 # What is fetched lies in .cache; `make clean-cache` removes it.
 
@@ -17,7 +18,7 @@ MODEL := $(CACHE)/models/smollm2-135m-instruct
 CLIENTS := $(CACHE)/clients
 export ORT_DYLIB_PATH := $(CURDIR)/$(RUNTIME)
 
-.PHONY: all build demo test soak check bench bench-mqtt bench-prefer bench-peers runtime model site mosquitto advisories fmt clean-cache
+.PHONY: all build demo test soak check bench bench-mqtt bench-prefer bench-board bench-peers runtime model site mosquitto advisories fmt clean-cache
 all: build
 
 build:
@@ -92,6 +93,10 @@ bench: build runtime model
 # What durability and MQTT cost without the model, held against an echo through the same broker.
 bench-mqtt: runtime model mosquitto
 	$(CARGO) test --release --locked --package outpost --test mqtt_bench -- --ignored --nocapture
+
+# What reading heat, throttling, memory, power and disk costs on this machine.
+bench-board:
+	$(CARGO) test --release --locked --package outpost --lib host -- --ignored --nocapture
 
 # Nothing is asked of anybody: providers, time and chance are simulated.
 bench-prefer:
