@@ -269,6 +269,25 @@ mod tests {
         assert!(budget.allows(&account("a", "x"), MicroUsd(41), TODAY).is_err());
         budget.spent_before(TODAY.day - 40, account("a", "x"), MicroUsd(39));
         assert!(budget.allows(&account("a", "x"), MicroUsd(2), unset).is_err());
+        // Once it is set, what was spent before is of that day, and no longer of every day.
+        budget.date(TODAY.day);
+        assert!(budget.allows(&account("a", "x"), MicroUsd(41), TODAY).is_err());
+        let later = Today { day: TODAY.day + 40, month: TODAY.month + 31 };
+        assert!(budget.allows(&account("a", "x"), MicroUsd(100), later).is_ok());
+    }
+
+    #[test]
+    fn what_only_others_reservations_leave_no_room_for_may_wait() {
+        let mut budget = Budget::new(vec![cap(Scope::All, 100, 1_000)]);
+        let under_way = budget.reserve(account("a", "x"), MicroUsd(80), TODAY).unwrap();
+        let waits = budget.allows(&account("b", "y"), MicroUsd(30), TODAY).unwrap_err();
+        assert!(waits.for_now);
+        assert!(!budget.allows(&account("b", "y"), MicroUsd(101), TODAY).unwrap_err().for_now);
+        budget.settle(under_way, MicroUsd(5));
+        assert!(budget.allows(&account("b", "y"), MicroUsd(30), TODAY).is_ok());
+        budget.correct(TODAY.day, account("a", "x"), MicroUsd(5), MicroUsd(75));
+        let over = budget.allows(&account("b", "y"), MicroUsd(30), TODAY).unwrap_err();
+        assert_eq!((over.for_now, over.spent), (false, MicroUsd(75)), "the bill counts");
     }
 
     proptest! {

@@ -191,13 +191,16 @@ impl Service {
         frame: Frame,
         (heard, held): (Heard, Delta),
     ) -> Tried {
-        let rest = held;
+        let mut rest = held;
         let counted =
             Usage { prompt_tokens: call.prompt_tokens as usize, completion_tokens: served.answer_tokens };
         let usage = served.end.usage.unwrap_or(counted);
         let cost = self.cost_of(&call, usage, served.end.cost_usd);
         // A call of tools is no answer yet, and what was cut is cut the same by whoever is asked next.
         let complete = rest.tool_calls.is_empty() && served.end.finish != FinishReason::Length;
+        if complete && live.request.needs.format.is_some() {
+            rest.text = egress::unfenced(rest.text);
+        }
         let missed = if complete { Self::check_format(live, &rest.text).err() } else { None };
         let estimated = if served.end.usage.is_none() { " (its tokens are an estimate)" } else { "" };
         let result = if missed.is_none() { "answered" } else { Class::SchemaMissed.name() };

@@ -279,6 +279,16 @@ pub(super) fn need(live: &Live, body: &Value) -> Need {
     }
 }
 
+/// JSON without the fence of Markdown that some models put around it, asked for or not.
+pub(super) fn unfenced(text: String) -> String {
+    let inside = || {
+        let fenced = text.trim().strip_prefix("```")?.strip_suffix("```")?;
+        let (language, inside) = fenced.split_once('\n')?;
+        matches!(language.trim(), "" | "json").then(|| inside.trim().to_owned())
+    };
+    inside().unwrap_or(text)
+}
+
 /// The error of a request that the policy keeps here.
 pub(super) fn denied(denial: &Denial) -> Error {
     Error::new(ErrorKind::PolicyDenied, denial.reason.clone())
@@ -309,4 +319,22 @@ pub(super) fn nobody(no_way: &NoWay, wait: Option<std::time::Duration>) -> Error
 /// The price of a call of which only this is known.
 pub(super) fn price(way: &Way, prompt_tokens: u64, answer_tokens: u64) -> MicroUsd {
     way.listing.price.map_or(MicroUsd::ZERO, |price| price.of(prompt_tokens, answer_tokens))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::unfenced;
+
+    #[test]
+    fn a_fence_around_json_is_no_part_of_it() {
+        for (said, meant) in [
+            ("```json\n{\"a\": 1}\n```\n", "{\"a\": 1}"),
+            ("```\n[]\n```", "[]"),
+            ("{\"a\": \"```\"}", "{\"a\": \"```\"}"),
+            ("```rust\nfn\n```", "```rust\nfn\n```"),
+            ("```json\n{", "```json\n{"),
+        ] {
+            assert_eq!(unfenced(said.to_owned()), meant);
+        }
+    }
 }

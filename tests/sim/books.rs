@@ -79,6 +79,19 @@ pub(crate) async fn lost(store: &Store) -> usize {
         .count()
 }
 
+/// Requests that were answered, and paid, more than once: the daemon died between the provider's answer and
+/// the final.
+pub(crate) async fn paid_twice(store: &Store) -> usize {
+    let rows = rows(store).await.expect("a sound audit");
+    let mut answers: BTreeMap<(String, String), usize> = BTreeMap::new();
+    for row in
+        of(&rows, "settled").filter(|row| row["reason"].as_str().is_some_and(|r| r.starts_with("answered")))
+    {
+        *answers.entry((row["client"].to_string(), row["request"].to_string())).or_default() += 1;
+    }
+    answers.values().filter(|times| **times > 1).count()
+}
+
 fn of<'r>(rows: &'r [Value], event: &'static str) -> impl Iterator<Item = &'r Value> {
     rows.iter().filter(move |row| row["event"] == event)
 }

@@ -101,13 +101,15 @@ pub(crate) fn story(seed: u64) -> Vec<(usize, bytes::Bytes)> {
     })
 }
 
-/// Calls that arrived off the device in the day of `seed`, and of those nobody learnt the end.
-pub(crate) fn calls(seed: u64) -> (usize, usize) {
+/// Calls that arrived off the device in the day of `seed`, those of which nobody learnt the end, and
+/// requests that were paid twice because the daemon died before their final was stored.
+pub(crate) fn calls(seed: u64) -> [usize; 3] {
     on_paused_time(async move {
         let mut day = Day::new(seed, Plan::default());
         day.run().await.expect("a good day");
         let daemon = day.start().await;
-        (day.remote.calls().len(), books::lost(&daemon.store).await)
+        let store = &daemon.store;
+        [day.remote.calls().len(), books::lost(store).await, books::paid_twice(store).await]
     })
 }
 

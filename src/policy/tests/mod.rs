@@ -313,3 +313,22 @@ fn the_place_of_a_rule_that_redacts_may_not_be_taken_by_one_that_does_not() {
     assert!(file(std::slice::from_ref(&plain)).looser_than(&both).is_some());
     assert!(file(&[plain, hides]).looser_than(&both).is_some());
 }
+
+#[test]
+fn a_lane_that_a_request_has_chosen_opens_nothing_and_evades_nothing() {
+    let policy = parse(
+        "version = 1\n[[rule]]\nname = \"batch\"\neffect = \"allow\"\nwhen = { lane = [\"batch\"] }\nto = { zone = \"cloud\" }\n\
+         [[rule]]\nname = \"urgent\"\neffect = \"deny\"\nwhen = { lane = [\"interactive\"] }\n",
+    )
+    .unwrap();
+    let client = client();
+    let denied = |lane, chose_lane| {
+        let subject = Subject { lane, chose_lane, ..subject(&policy, &client) };
+        policy.evaluate(&subject, &body("x")).denial.map(|denial| denial.rule)
+    };
+    assert_eq!(denied(Lane::Batch, false), None);
+    let urgent = Some(Some("urgent".to_owned()));
+    assert_eq!(denied(Lane::Batch, true), urgent);
+    assert_eq!(denied(Lane::Interactive, false), urgent);
+    assert_eq!(denied(Lane::Normal, false), Some(None));
+}

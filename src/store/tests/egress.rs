@@ -83,3 +83,59 @@ fn the_month_of_a_day_begins_with_its_first() {
     assert_eq!(UtcDay(0).month(), UtcDay(0), "no clock, no month");
     assert_eq!(UtcDay(i64::MAX).month(), UtcDay(0));
 }
+
+fn day() -> UtcDay {
+    UtcDay::of(TestClock::new().stamp().wall)
+}
+
+#[test]
+fn a_bill_takes_the_place_of_what_was_booked_once_and_on_record() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut db, _) = open_db(options(dir.path()));
+    let (first, second) = (send(&mut db), send(&mut db));
+    settle(&mut db, first, 40);
+    let bill = |db: &mut Db, seq: u64, cost: u64| {
+        let entry = AuditEntry { cost: Some(MicroUsd(cost)), ..entry(AuditEvent::Billed, Some(seq)) };
+        run(db, Op::Correct(Box::new(entry))).unwrap()
+    };
+    assert_eq!(bill(&mut db, first, 55), Reply::Settled(true));
+    assert_eq!(booked(&mut db), 55);
+    let rows = db.counts.audit;
+    assert_eq!(bill(&mut db, first, 55), Reply::Settled(false), "the same bill again");
+    assert_eq!(bill(&mut db, second, 1), Reply::Settled(false), "it is not settled yet");
+    assert_eq!(bill(&mut db, 999, 1), Reply::Settled(false), "there is no such call");
+    assert_eq!((booked(&mut db), db.counts.audit), (55, rows));
+    match run(&mut db, Op::SettledEgress { limit: 10 }).unwrap() {
+        Reply::Egress(settled) => {
+            assert_eq!(settled.iter().map(|e| (e.seq, e.cost)).collect::<Vec<_>>(), [(first, MicroUsd(55))]);
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn what_was_booked_on_no_day_gets_the_first_that_is_known() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut db, _) = open_db(options(dir.path()));
+    let usage = |cost| UsageEntry {
+        zone: "cloud".into(),
+        provider: "groq".into(),
+        model: "o/m".into(),
+        prompt_tokens: 1,
+        completion_tokens: 1,
+        bytes_out: 1,
+        cost_micro_usd: cost,
+    };
+    let client = ClientId::new("c").unwrap();
+    db.book(&client, UtcDay(0), 1, &usage(30)).unwrap();
+    db.book(&client, day(), 2, &usage(12)).unwrap();
+    run(&mut db, Op::Date(day())).unwrap();
+    match run(&mut db, Op::Usage(UsageQuery::default())).unwrap() {
+        Reply::Usage(rows) => {
+            assert_eq!(rows.len(), 1, "{rows:?}");
+            assert_eq!((rows[0].day, rows[0].requests, rows[0].sums.cost_micro_usd), (day(), 3, 42));
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(db.counts.ledger, 1);
+}

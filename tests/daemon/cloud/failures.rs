@@ -6,6 +6,7 @@ use super::{OPEN, Plant, chat};
 use crate::{
     harness::{until, with},
     hf::{faults, script},
+    http::Event,
 };
 
 /// What a row of the table leads to.
@@ -153,4 +154,45 @@ fn a_caller_that_leaves_ends_the_call_and_what_was_written_is_booked() {
     assert!(settled["reason"].as_str().unwrap().contains("estimate"), "{settled}");
     assert!(settled["cost_micro_usd"].as_u64().unwrap() > 0, "{settled}");
     assert_eq!(plant.ledger()[0]["requests"], 0, "nobody was answered");
+}
+
+#[test]
+fn a_caller_that_reads_slowly_holds_no_provider_up_and_misses_nothing() {
+    let plant = Plant::without_model(OPEN, "[cloud]\ngap_timeout_s = 1\n");
+    let piece = "0123456789".repeat(1_000);
+    let said = piece.clone();
+    plant.router.play(None, 1, move |seen| {
+        let mut script = vec![script::stream_head(&seen.provider)];
+        script.extend((0..300).map(|_| script::text(&said)));
+        script.extend([script::finish("stop"), script::usage(5, 9_000), script::done()]);
+        script
+    });
+    let mut connection = plant.daemon.connect();
+    connection
+        .stream("/v1/chat/completions", &with(chat("org/small:scaleway", "hi"), json!({"stream": true})));
+    // Nothing of it has been read, and the call is over and booked.
+    let settled =
+        until("the call is settled", || plant.audit().into_iter().find(|row| row["event"] == "settled"));
+    assert_eq!(settled["reason"], "answered");
+    let heard = |event: &Event| match event {
+        Event::Data(data) => data["choices"][0]["delta"]["content"].as_str().map_or(0, str::len),
+        Event::Done => 0,
+    };
+    assert_eq!(connection.events().iter().map(heard).sum::<usize>(), 300 * piece.len());
+}
+
+#[test]
+fn a_deadline_that_passes_in_the_middle_is_nobodys_fault_and_is_booked() {
+    let plant = Plant::without_model(OPEN, "");
+    plant.router.play(None, 1, |seen| {
+        vec![script::stream_head(&seen.provider), script::text("a beginning"), script::Step::Silence]
+    });
+    let own = json!({"stream": true, "outpost": {"deadline_ms": 1_000}});
+    let answer = plant.daemon.chat(&with(chat("org/small:scaleway", "hi"), own));
+    assert_eq!(answer.events().last().unwrap()["error"]["code"], "deadline_exceeded");
+    plant.router.wait_for_gone(1);
+    let settled = plant.audit().into_iter().find(|row| row["event"] == "settled").unwrap();
+    assert!(settled["reason"].as_str().unwrap().starts_with("deadline_exceeded"), "{settled}");
+    assert!(settled["cost_micro_usd"].as_u64().unwrap() > 0, "{settled}");
+    assert_eq!(plant.ask("org/small:scaleway", "hi").status, 200, "it does not rest for that");
 }

@@ -227,3 +227,21 @@ fn the_places_where_providers_put_their_usage_are_all_found() {
     assert_eq!(reason("scaleway"), "answered");
     assert!(reason("novita").contains("estimate"), "nobody counted");
 }
+
+#[test]
+fn json_in_a_fence_and_a_call_of_tools_meet_a_wish_for_json() {
+    let plant = Plant::without_model(OPEN, "");
+    let wanted = json!({"response_format": {"type": "json_object"},
+        "tools": [{"type": "function", "function": {"name": "level", "parameters": {"type": "object"}}}]});
+    plant.router.play(None, 1, |seen| script::answer_of(seen, "```json\n{\"full\": true}\n```"));
+    let answer = plant.daemon.chat(&with(chat("org/small", "how full?"), wanted.clone()));
+    assert_eq!(answer.text(), "{\"full\": true}");
+    plant.router.play(None, 1, |seen| {
+        let call = json!({"index": 0, "id": "c", "type": "function", "function": {"name": "level", "arguments": "{}"}});
+        let piece = script::event(&script::chunk(json!({"tool_calls": [call]}), None));
+        vec![script::stream_head(&seen.provider), piece, script::finish("tool_calls"), script::done()]
+    });
+    let answer = plant.daemon.chat(&with(chat("org/small", "how full?"), wanted)).good();
+    assert_eq!(answer["choices"][0]["message"]["tool_calls"][0]["function"]["name"], "level");
+    assert_eq!(plant.router.prompts().len(), 2, "nobody else was asked");
+}
