@@ -1,6 +1,11 @@
 //! From the configuration to everybody off the device, and to the policy that says what may go there.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    ffi::OsStr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use super::{StartError, tokens::Tokens};
 use crate::{
@@ -18,7 +23,8 @@ use crate::{
 pub(super) fn remotes(config: &Config, tasks: &Tasks) -> Result<(Arc<Remotes>, Tokens), StartError> {
     let c = &config.cloud;
     let mut tokens = Tokens::default();
-    let router = match cloud_token(c, &mut tokens)? {
+    let credentials = std::env::var_os("CREDENTIALS_DIRECTORY");
+    let router = match cloud_token(c, credentials.as_deref(), &mut tokens)? {
         None => None,
         Some(credential) => {
             let way = way(c, &c.base_url, credential)?;
@@ -76,13 +82,16 @@ pub(super) fn policy(config: &Config) -> Result<Policy, String> {
 }
 
 /// The token of a file, or else of systemd's credential.
-fn cloud_token(c: &config::Cloud, tokens: &mut Tokens) -> Result<Option<Credential>, StartError> {
+fn cloud_token(
+    c: &config::Cloud,
+    credentials: Option<&OsStr>,
+    tokens: &mut Tokens,
+) -> Result<Option<Credential>, StartError> {
     if c.token_file.is_some() {
         return tokens.read("cloud.token_file", c.token_file.as_deref());
     }
-    let Some(dir) = std::env::var_os("CREDENTIALS_DIRECTORY") else { return Ok(None) };
-    let path = PathBuf::from(dir).join("hf-token");
-    tokens.read("the credential hf-token", path.exists().then_some(path.as_path()))
+    let file = credentials.map(|dir| Path::new(dir).join("hf-token")).filter(|path| path.exists());
+    tokens.read("the credential hf-token", file.as_deref())
 }
 
 fn seconds(n: usize) -> Duration {
@@ -148,4 +157,27 @@ fn budget(config: &Config, tasks: &Tasks) -> Budget {
         });
     }
     Budget::new(caps)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::PermissionsExt};
+
+    use super::*;
+
+    #[test]
+    fn systemds_credential_is_the_token_where_no_file_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut cloud = Config::default().cloud;
+        let known = |cloud: &config::Cloud, dir: Option<&Path>| {
+            cloud_token(cloud, dir.map(Path::as_os_str), &mut Tokens::default()).map(|token| token.is_some())
+        };
+        assert!(matches!(known(&cloud, None), Ok(false)));
+        assert!(matches!(known(&cloud, Some(dir.path())), Ok(false)), "another service's credentials");
+        fs::write(dir.path().join("hf-token"), "hf_one").unwrap();
+        fs::set_permissions(dir.path().join("hf-token"), fs::Permissions::from_mode(0o400)).unwrap();
+        assert!(matches!(known(&cloud, Some(dir.path())), Ok(true)));
+        cloud.token_file = Some(dir.path().join("none"));
+        assert!(known(&cloud, Some(dir.path())).is_err(), "the file that is named counts");
+    }
 }
