@@ -63,12 +63,19 @@ impl Service {
                     Err(Stop::NoWay(no_way)) if no_way.kind != Nobody::Busy => {
                         return self.put_off(&live, caller, Some(no_way));
                     }
+                    // Whoever has failed is not asked again only because the next has no room.
+                    Err(Stop::NoWay(_)) if last.is_some() => break,
                     // Room, or the catalogue, which no longer is as it says: both are seen to where it waits.
                     Err(Stop::NoWay(_) | Stop::Stale) => return self.wait_on(&live, caller),
                 },
             };
             let Some(way) = way else { break };
-            let Some(room) = room else { return self.wait_on(&live, caller) };
+            let Some(room) = room else {
+                if last.is_some() {
+                    break;
+                }
+                return self.wait_on(&live, caller);
+            };
             tried.push(way.provider().to_owned());
             let outcome = self.try_way(&live, way, &mut caller).await;
             drop(room);
