@@ -156,6 +156,7 @@ impl Round {
             path: "/v1/chat/completions".into(),
             headers: Vec::new(),
             body: denied.body.to_string().into_bytes(),
+            raw: Vec::new(),
             provider: "novita".into(),
         };
         prompts.push(smuggled);
