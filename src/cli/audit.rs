@@ -134,6 +134,8 @@ fn head_json(head: AuditHead) -> Value {
 
 /// What a check goes through: the chain's places, one after the other.
 struct Check<'a> {
+    /// Before the first row that is kept.
+    start: AuditHead,
     at: AuditHead,
     rows: u64,
     known: Option<&'a AuditHead>,
@@ -160,6 +162,15 @@ impl Check<'_> {
     }
 
     fn end(self, global: &Global) -> Result<(), Failure> {
+        if let Some(known) = self.known.filter(|known| known.seq < self.start.seq) {
+            let words = format!(
+                "the chain is whole from row {} on, and row {} is older than what is kept: whether it was as you know it \
+                 cannot be told any more; export the audit in time (outpost audit export)",
+                self.start.seq + 1,
+                known.seq
+            );
+            return Err(Failure::new(Exit::Unavailable, words));
+        }
         if let Some(known) = self.known.filter(|known| !self.met && **known != self.at) {
             let words = format!(
                 "the chain holds rows up to {}, and row {} is not among them",
@@ -176,16 +187,16 @@ impl Check<'_> {
 }
 
 fn check(global: &Global, args: &VerifyArgs) -> Result<(), Failure> {
-    let mut check = Check { at: AuditHead::GENESIS, rows: 0, known: args.head.as_ref(), met: false };
+    let begin = |start| Check { start, at: start, rows: 0, known: args.head.as_ref(), met: false };
     if let Some(file) = &args.file {
         let (start, rows) = read(file)?;
-        check.at = start;
+        let mut check = begin(start);
         check.go(&rows)?;
         return check.end(global);
     }
     let daemon = Daemon::of(global)?;
     let first = page(&daemon, 0)?;
-    check.at = first.start;
+    let mut check = begin(first.start);
     let (mut rows, head) = (first.rows, first.head);
     while !rows.is_empty() {
         check.go(&rows)?;

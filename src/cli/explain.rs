@@ -41,9 +41,9 @@ pub(super) struct ExplainArgs {
     /// Providers to explain; without, all that the policy names
     #[arg(long = "provider", value_name = "NAME")]
     providers: Vec<String>,
-    /// The model's name there
-    #[arg(long, default_value = "org/name")]
-    model: String,
+    /// The model's name there [default: the one that is configured]
+    #[arg(long)]
+    model: Option<String>,
     /// What it may cost at most, for rules with a cap
     #[arg(long, value_name = "USD")]
     worst_usd: Option<f64>,
@@ -79,6 +79,7 @@ pub(super) fn run(global: &Global, config: &Config, args: &ExplainArgs) -> Resul
         client: &client,
         uid: args.uid,
         lane: lane.unwrap_or(Lane::Normal),
+        chose_lane: lane.is_some(),
         topic: args.topic.as_deref(),
         task: args.task.as_deref(),
         class: policy.classes().effective(class.as_deref(), own_word("data_class")),
@@ -134,10 +135,13 @@ fn draft_for(
     zone: Zone,
     provider: &str,
 ) -> Draft {
-    let model = match zone {
-        Zone::Cloud => format!("{}:{provider}", args.model),
-        _ => args.model.clone(),
+    let of_site = || config.site.iter().find(|site| site.name == provider).map(|site| site.model.clone());
+    let known = match zone {
+        Zone::Cloud => config.cloud.model.clone(),
+        _ => of_site(),
     };
+    let name = args.model.clone().or(known).unwrap_or_else(|| "org/name".into());
+    let model = if zone == Zone::Cloud { format!("{name}:{provider}") } else { name };
     let asked = request["max_tokens"].as_u64().or_else(|| request["max_completion_tokens"].as_u64());
     let max_tokens = asked.map_or(config.service.answer_tokens, |n| n as usize);
     Draft {

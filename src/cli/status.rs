@@ -75,6 +75,10 @@ fn text(status: &Value) -> String {
         ),
         ("board", board(status)),
         ("broker", broker(status)),
+        ("zones", zones(status)),
+        ("spent", spent(status)),
+        ("egress", at("/egress")),
+        ("audit", audit(status)),
         ("store", store(status)),
         (
             "memory",
@@ -105,6 +109,34 @@ fn board(status: &Value) -> Option<String> {
     let warmest = warmest.map(|(name, celsius)| format!(", {name} {celsius:.1} °C")).unwrap_or_default();
     let power = status["board"]["power"].as_str().map(|feed| format!(", on {feed}")).unwrap_or_default();
     Some(format!("{level}{warmest}{power}"))
+}
+
+/// Where requests can be answered beside the device, and why not; nothing where nobody is configured.
+fn zones(status: &Value) -> Option<String> {
+    let told = ["site", "cloud"].into_iter().filter_map(|zone| {
+        let state = status["zones"][zone].as_str().filter(|state| *state != "off")?;
+        let why = status["zone_reasons"][zone].as_str().map(|why| format!(" ({why})")).unwrap_or_default();
+        Some(format!("{zone} {state}{why}"))
+    });
+    let told: Vec<_> = told.collect();
+    (!told.is_empty()).then(|| told.join(", "))
+}
+
+/// What the cloud has cost and may cost; nothing without a cloud.
+fn spent(status: &Value) -> Option<String> {
+    status["zones"]["cloud"].as_str().filter(|state| *state != "off")?;
+    let of = |span: &str, word: &str| {
+        let sums = &status["spent_usd"][span];
+        let cap = sums["cap"].as_f64().map(|cap| format!(" of ${cap}")).unwrap_or_default();
+        Some(format!("${:.6}{cap} {word}", sums["spent"].as_f64()?))
+    };
+    Some(format!("{}, {}", of("day", "today")?, of("month", "this month")?))
+}
+
+/// The place of the last row of the audit, as `outpost audit verify --head` takes it.
+fn audit(status: &Value) -> Option<String> {
+    let rows = status["audit"]["rows"].as_u64().filter(|rows| *rows > 0)?;
+    Some(format!("{rows}:{}", status["audit"]["head"].as_str()?))
 }
 
 /// Where the MQTT broker is, or why there is no connection to it; nothing without MQTT.

@@ -59,12 +59,8 @@ impl Breakers {
     /// A call failed. The `Account` is closed for an hour, whoever asks; a try after that finds out
     /// whether somebody has paid.
     pub fn failed(&mut self, pair: &Pair, fault: &Fault, now: BootTime) {
-        // The other side's words may repeat a prompt, and this is shown to others: its status will do.
-        let status = fault.words.split(':').next().filter(|word| word.parse::<u16>().is_ok());
-        let why = match status {
-            Some(status) => format!("{} ({status})", fault.class.name()),
-            None => fault.class.name().to_owned(),
-        };
+        // This is shown to others.
+        let why = fault.brief();
         match fault.class.cure() {
             Cure::Account => rest(&mut self.account, why, limits::ACCOUNT_REST, now),
             Cure::Wait => {

@@ -80,11 +80,13 @@ pub struct Exhausted {
     pub spent: MicroUsd,
     /// What was asked for.
     pub asked: MicroUsd,
+    /// Calls that are under way stand in the way, which are likely to cost less than they can.
+    pub for_now: bool,
 }
 
 impl std::fmt::Display for Exhausted {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { whose, span, cap, spent, asked } = self;
+        let Self { whose, span, cap, spent, asked, .. } = self;
         write!(
             f,
             "the budget of {whose} is {cap} a {span}, {spent} is spent or reserved and this may cost {asked}"
@@ -127,10 +129,12 @@ impl Budget {
             ];
             for (span, most, since) in spans {
                 let Some(most) = most else { continue };
-                let spent = since.map_or(MicroUsd::ZERO, |since| self.since(&cap.scope, since));
-                if spent.plus(amount) > most {
-                    let whose = cap.scope.name();
-                    return Err(Exhausted { whose, span, cap: most, spent, asked: amount });
+                let spent = since.map_or(MicroUsd::ZERO, |since| self.spent_since(&cap.scope, since));
+                let reserved = since.map_or(MicroUsd::ZERO, |_| self.reserved_of(&cap.scope));
+                if spent.plus(reserved).plus(amount) > most {
+                    let (whose, for_now) = (cap.scope.name(), spent.plus(amount) <= most);
+                    let spent = spent.plus(reserved);
+                    return Err(Exhausted { whose, span, cap: most, spent, asked: amount, for_now });
                 }
             }
         }
@@ -158,9 +162,26 @@ impl Budget {
         }
     }
 
+    /// Puts what the bill says of a call in the place of what was booked for it.
+    pub fn correct(&mut self, day: i64, account: Account, booked: MicroUsd, billed: MicroUsd) {
+        let sum = self.spent.entry((day, account)).or_default();
+        *sum = MicroUsd(sum.0.saturating_sub(booked.0)).plus(billed);
+    }
+
+    /// Gives what was spent before anybody knew the day to `day`.
+    pub fn date(&mut self, day: i64) {
+        let (undated, dated): (BTreeMap<_, _>, _) =
+            std::mem::take(&mut self.spent).into_iter().partition(|((day, _), _)| *day == 0);
+        self.spent = dated;
+        for ((_, account), sum) in undated {
+            self.book(day, account, sum);
+        }
+    }
+
     /// What everybody has spent and reserved today and this month.
     pub fn total(&self, today: Today) -> (MicroUsd, MicroUsd) {
-        (self.since(&Scope::All, today.day), self.since(&Scope::All, today.month))
+        let reserved = self.reserved_of(&Scope::All);
+        [today.day, today.month].map(|since| self.spent_since(&Scope::All, since).plus(reserved)).into()
     }
 
     /// The cap on everybody, as far as there is one: of a day, of a month.
@@ -181,14 +202,15 @@ impl Budget {
         *sum = sum.plus(cost);
     }
 
-    fn since(&self, scope: &Scope, since: i64) -> MicroUsd {
+    fn spent_since(&self, scope: &Scope, since: i64) -> MicroUsd {
         let counts = |day: i64| day == 0 || since == 0 || day >= since;
         let spent = self.spent.iter().filter(|((day, account), _)| counts(*day) && scope.holds(account));
+        spent.map(|(_, sum)| *sum).fold(MicroUsd::ZERO, MicroUsd::plus)
+    }
+
+    fn reserved_of(&self, scope: &Scope) -> MicroUsd {
         let reserved = self.reserved.values().filter(|(_, account, _)| scope.holds(account));
-        spent
-            .map(|(_, sum)| *sum)
-            .chain(reserved.map(|(_, _, amount)| *amount))
-            .fold(MicroUsd::ZERO, MicroUsd::plus)
+        reserved.map(|(_, _, amount)| *amount).fold(MicroUsd::ZERO, MicroUsd::plus)
     }
 }
 

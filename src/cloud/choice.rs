@@ -30,6 +30,8 @@ pub enum Objection {
     Denied(String),
     /// There is no money for it.
     Budget(String),
+    /// The money for it is reserved for calls that are under way.
+    Reserved(String),
 }
 
 impl fmt::Display for Objection {
@@ -40,7 +42,7 @@ impl fmt::Display for Objection {
             Self::Context(tokens) => write!(f, "takes {tokens} tokens of prompt and answer together"),
             Self::Lacks(what) => write!(f, "is not known to offer {what}"),
             Self::NoPrice => f.write_str("has no known price"),
-            Self::Kept(why) | Self::Denied(why) | Self::Budget(why) => f.write_str(why),
+            Self::Kept(why) | Self::Denied(why) | Self::Budget(why) | Self::Reserved(why) => f.write_str(why),
         }
     }
 }

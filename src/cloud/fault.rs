@@ -109,8 +109,17 @@ pub struct Fault {
 
 impl Fault {
     /// A fault that was noticed here.
-    pub fn new(class: Class, words: impl Into<String>) -> Self {
-        Self { class, words: words.into(), retry_after: None }
+    pub fn new(class: Class, words: impl AsRef<str>) -> Self {
+        Self { class, words: cut(words.as_ref()), retry_after: None }
+    }
+
+    /// What it is without the other side's words, which may repeat a prompt: class and status.
+    pub fn brief(&self) -> String {
+        let status = self.words.split(':').next().filter(|word| word.parse::<u16>().is_ok());
+        match status {
+            Some(status) => format!("{} ({status})", self.class.name()),
+            None => self.class.name().to_owned(),
+        }
     }
 
     /// Reads an answer that is no success. `retry_after`: the header of that name.
@@ -147,7 +156,9 @@ fn classify(status: u16, said: &str, code: &str) -> Class {
         401 => Class::Unauthenticated,
         402 => Class::OutOfCredit,
         // A scope, or a limit on spending; anything else is not about the account.
-        403 if says(&["permission", "spend", "limit", "authorization", "billing"]) => Class::Forbidden,
+        403 if says(&["sufficient permission", "spending", "authorization error", "billing"]) => {
+            Class::Forbidden
+        }
         403 => Class::Refused,
         404 | 410 => Class::Gone,
         408 | 504 => Class::TimedOut,

@@ -4,14 +4,16 @@
 //! server goes there and nowhere else.
 
 mod answer;
+mod credential;
 mod failure;
+mod hub;
 
 use std::{fmt, fs, path::PathBuf, time::Duration};
 
 use bytes::Bytes;
 use reqwest::{
     Certificate, Client, Proxy,
-    header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
+    header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
     redirect,
 };
 use tokio::time::{Instant, timeout};
@@ -23,16 +25,19 @@ use super::{
     fault::{Class, Fault},
 };
 use crate::domain::{Secret, limits};
+pub use credential::Credential;
+pub use hub::Hub;
+
 use answer::Answer;
 use failure::{bounded, causes, lost, refused, silent};
 
 /// How to reach one server.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct HttpOptions {
     /// Where its interface begins, such as `https://host/v1`.
     pub base_url: String,
     /// What it knows us by.
-    pub token: Option<Secret>,
+    pub credential: Credential,
     /// The HTTP proxy on the way, such as `http://proxy:3128`.
     pub proxy: Option<String>,
     /// `user:password` for it.
@@ -50,6 +55,7 @@ pub struct HttpOptions {
 /// A server.
 pub struct Http {
     client: Client,
+    credential: Credential,
     base_url: String,
     names_provider: bool,
 }
@@ -95,7 +101,12 @@ impl Http {
         }
         let client = builder.build().map_err(|e| format!("no HTTP client can be made: {}", causes(&e)))?;
         let base_url = options.base_url.trim_end_matches('/').to_owned();
-        Ok(Self { client, base_url, names_provider: options.names_provider })
+        Ok(Self {
+            client,
+            credential: options.credential.clone(),
+            base_url,
+            names_provider: options.names_provider,
+        })
     }
 
     async fn call(&self, sending: Sending) -> Result<Served, Failed> {
@@ -107,8 +118,8 @@ impl Http {
         let url = format!("{}/chat/completions", self.base_url);
         let provider = permit.provider().to_owned();
         let mut request = self
-            .client
-            .post(url)
+            .credential
+            .sign(self.client.post(url))
             .header(CONTENT_TYPE, "application/json")
             .body(Bytes::from(permit.into_bytes()));
         if let Ok(session) = HeaderValue::from_str(&session) {
@@ -117,8 +128,10 @@ impl Http {
         let first = timers.first_byte.min(timers.total);
         let response = match timeout(first, request.send()).await {
             Ok(Ok(response)) => response,
-            Ok(Err(error)) => return Err(Failed::early(lost(&error))),
-            // It has the prompt and may be at work on it: nobody knows that it will not write a bill.
+            // Once it has left, nobody knows that nobody will write a bill for it.
+            Ok(Err(error)) => {
+                return Err(Failed { billed: !error.is_connect(), ..Failed::early(lost(&error)) });
+            }
             Err(_) => return Err(Failed { billed: true, ..Failed::early(silent(first, "an answer")) }),
         };
         if !response.status().is_success() {
@@ -142,19 +155,24 @@ impl Http {
 
     async fn models(&self) -> Result<Catalogue, Fault> {
         let url = format!("{}/models", self.base_url);
+        let body = self.get(&url, limits::CATALOGUE_BYTES_MAX, "the catalogue").await?;
+        Catalogue::parse(&body).map_err(|why| Fault::new(Class::Broken, why))
+    }
+
+    /// Reads a document; `what` it is called in an error.
+    async fn get(&self, url: &str, bytes_max: usize, what: &str) -> Result<Vec<u8>, Fault> {
         let ask = async {
-            let response = self.client.get(url).send().await.map_err(|e| lost(&e))?;
+            let response = self.credential.sign(self.client.get(url)).send().await.map_err(|e| lost(&e))?;
             if !response.status().is_success() {
-                return Err(refused(response, limits::CATALOGUE_TIMEOUT).await);
+                return Err(refused(response, limits::DOCUMENT_TIMEOUT).await);
             }
-            let (body, whole) = bounded(response, limits::CATALOGUE_BYTES_MAX).await;
-            if !whole {
-                return Err(Fault::new(Class::Broken, "the catalogue broke off or is too large"));
+            match bounded(response, bytes_max).await {
+                (body, true) => Ok(body),
+                (_, false) => Err(Fault::new(Class::Broken, format!("{what} broke off or is too large"))),
             }
-            Catalogue::parse(&body).map_err(|why| Fault::new(Class::Broken, why))
         };
-        let silence = || silent(limits::CATALOGUE_TIMEOUT, "the catalogue");
-        timeout(limits::CATALOGUE_TIMEOUT, ask).await.unwrap_or_else(|_| Err(silence()))
+        let silence = || silent(limits::DOCUMENT_TIMEOUT, what);
+        timeout(limits::DOCUMENT_TIMEOUT, ask).await.unwrap_or_else(|_| Err(silence()))
     }
 }
 
@@ -170,13 +188,6 @@ impl Carrier for Http {
 
 fn headers(options: &HttpOptions) -> Result<HeaderMap, String> {
     let mut headers = HeaderMap::new();
-    if let Some(token) = &options.token {
-        let bearer = [b"Bearer ", token.reveal()].concat();
-        let mut value = HeaderValue::from_bytes(&bearer)
-            .map_err(|_| "`token_file` holds characters that no token has".to_owned())?;
-        value.set_sensitive(true);
-        headers.insert(AUTHORIZATION, value);
-    }
     if let Some(organisation) = &options.bill_to {
         let value = HeaderValue::from_str(organisation)
             .map_err(|_| "`bill_to` holds characters that no name has".to_owned())?;

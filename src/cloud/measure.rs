@@ -50,9 +50,10 @@ pub struct Took {
 }
 
 impl Took {
-    /// Tokens per second; `None` where too few tokens came to tell.
+    /// Tokens per second; `None` where too few came to tell, or all at once: then they were not written
+    /// as they came.
     fn throughput(self) -> Option<f64> {
-        let enough = self.tokens >= 8 && !self.rest.is_zero();
+        let enough = self.tokens >= 8 && self.rest * 10 >= self.first_token && !self.rest.is_zero();
         enough.then(|| self.tokens as f64 / self.rest.as_secs_f64())
     }
 }

@@ -7,10 +7,12 @@
 //! a [`Carrier`] takes it by value, and what is sent are its bytes.
 //!
 //! - `name`, `need`, `catalogue`, `measure`, `choice`: who could answer, and who is to be asked first; pure.
-//! - `breaker`, `budget`, `fault`: who is left alone, what may be spent, what a failure means; pure.
+//! - `breaker`, `budget`, `billing`, `fault`: who is left alone, what may be spent, what the bill says of it, what
+//!   a failure means; pure.
 //! - `body`, `quirks`: what a provider is sent. `sse`, `reply`: what comes back.
 //! - `carrier`: the way there and back; `http`: the real one.
 
+mod billing;
 mod body;
 mod breaker;
 mod budget;
@@ -28,6 +30,7 @@ mod reply;
 mod sse;
 mod ways;
 
+pub use billing::{Bill, Cents};
 pub use body::{Outgoing, draft};
 pub use breaker::{Breakers, Pair, Rest};
 pub use budget::{Account, Budget, Cap, Exhausted, Reservation, Scope, Today};
@@ -35,10 +38,10 @@ pub use carrier::{Carried, Carrier, Failed, Sending, Served, Timers};
 pub use catalogue::{Catalogue, Listing, Price};
 pub use choice::{Candidate, Objection, Question, Ranking, rank};
 pub use fault::{Class, Cure, Fault};
-pub use http::{Http, HttpOptions};
+pub use http::{Credential, Http, HttpOptions, Hub};
 pub use measure::{Behaviour, Measures, Took};
 pub use name::{ModelName, Pin};
 pub use need::Need;
-pub use remotes::{RemoteOptions, Remotes, Router, Site, Target};
+pub use remotes::{RemoteOptions, Remotes, Room, Router, Site, Target};
 pub use reply::{End, tokens_of};
 pub use ways::{Ask, NoWay, Nobody, Way};

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
     breaker::{Breakers, Pair},
@@ -14,6 +14,7 @@ use super::{
     carrier::{Carrier, Timers},
     catalogue::{Catalogue, Listing, Price},
     fault::{Class, Cure, Fault},
+    http::Hub,
     measure::{Measures, Took},
     name::ModelName,
     ways::Way,
@@ -85,6 +86,9 @@ pub(super) struct State {
     pub(super) known: Known,
 }
 
+/// Room for one call, until it is dropped.
+pub type Room = OwnedSemaphorePermit;
+
 /// Everybody off the device.
 pub struct Remotes {
     pub(super) router: Option<Router>,
@@ -94,6 +98,7 @@ pub struct Remotes {
     state: Mutex<State>,
     /// What may be spent.
     pub budget: Mutex<Budget>,
+    hub: Option<Hub>,
 }
 
 impl Remotes {
@@ -115,7 +120,19 @@ impl Remotes {
             sites,
             options,
             budget: Mutex::new(budget),
+            hub: None,
         }
+    }
+
+    /// The same with a bill to hold the books against.
+    #[must_use]
+    pub fn with_hub(self, hub: Option<Hub>) -> Self {
+        Self { hub, ..self }
+    }
+
+    /// Where the bill is, when it may be read.
+    pub fn hub(&self) -> Option<&Hub> {
+        self.hub.as_ref()
     }
 
     /// Nobody.
@@ -178,7 +195,7 @@ impl Remotes {
     }
 
     /// Room for one call there, when there is any.
-    pub fn room(&self, way: &Way) -> Option<tokio::sync::OwnedSemaphorePermit> {
+    pub fn room(&self, way: &Way) -> Option<Room> {
         Arc::clone(self.room.get(way.server)?).try_acquire_owned().ok()
     }
 

@@ -51,7 +51,10 @@ impl Reader {
         if let Some(error) = chunk.get("error").filter(|error| !error.is_null()) {
             let said = error["message"].as_str().or(error.as_str()).unwrap_or("it did not say why");
             let said: String = said.chars().take(limits::PROVIDER_WORDS_CHARS_MAX).collect();
-            return Err(Fault::new(Class::Down, format!("in the middle of the answer: {said}")));
+            // Groq's parser made nothing of a call that the model wrote: another may.
+            let parser = error["code"] == "tool_use_failed";
+            let class = if parser { Class::Unsupported } else { Class::Down };
+            return Err(Fault::new(class, format!("in the middle of the answer: {said}")));
         }
         let choice = &chunk["choices"][0];
         for place in [&chunk["usage"], &choice["usage"]] {
@@ -62,11 +65,15 @@ impl Reader {
             }
         }
         if let Some(name) = choice["finish_reason"].as_str() {
+            if name == "error" {
+                return Err(Fault::new(Class::Down, "it ended the answer with `error`"));
+            }
             // An end by a name that nobody knows is an end.
             self.finish = Some(FinishReason::named(name).unwrap_or(FinishReason::Stop));
         }
         let message = if choice["delta"].is_object() { &choice["delta"] } else { &choice["message"] };
         let mut delta = delta(message);
+        self.number(message, &mut delta);
         delta.logprobs = logprobs(&choice["logprobs"]["content"]);
         if delta.is_empty() {
             return Ok(None);
@@ -76,6 +83,21 @@ impl Reader {
         self.written += delta.tool_calls.iter().map(|call| call.arguments.len()).sum::<usize>();
         self.calls.append(&Delta { tool_calls: delta.tool_calls.clone(), ..Delta::default() });
         Ok(Some(delta))
+    }
+
+    /// Numbers calls that come without an index: the first of a piece goes on with the last one, unless it
+    /// has an id of its own; each other one of the same piece is another.
+    fn number(&self, message: &Value, delta: &mut Delta) {
+        let last = self.calls.tool_calls.last();
+        let goes_on = |call: &ToolCallDelta| last.is_some_and(|last| call.id.is_none() || call.id == last.id);
+        let mut next = last.map_or(0, |last| last.index + 1);
+        for (n, call) in delta.tool_calls.iter_mut().enumerate() {
+            if !message["tool_calls"][n]["index"].is_u64() {
+                call.index = if n == 0 && goes_on(call) { next - 1 } else { next };
+            }
+            next = call.index + 1;
+        }
+        delta.tool_calls.retain(|call| call.index < limits::TOOL_CALLS_MAX);
     }
 
     /// Tokens written so far, as far as one can tell: the provider's count, or else a quarter of the
@@ -161,22 +183,17 @@ fn delta(message: &Value) -> Delta {
         .unwrap_or_default()
         .to_owned();
     let calls = message["tool_calls"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let tool_calls: Vec<ToolCallDelta> = calls
-        .iter()
-        .enumerate()
-        .filter_map(|(n, call)| tool_call(n, call))
-        .filter(|call| call.index < limits::TOOL_CALLS_MAX)
-        .collect();
+    let tool_calls = calls.iter().take(limits::TOOL_CALLS_MAX).map(tool_call).collect();
     let tokens = tokens_of(text.len() + reasoning.len());
     Delta { text, reasoning, tool_calls, tokens, ..Delta::default() }
 }
 
 /// An empty id and a name that is null stand for "as before".
-fn tool_call(n: usize, call: &Value) -> Option<ToolCallDelta> {
+fn tool_call(call: &Value) -> ToolCallDelta {
     let text = |value: &Value| value.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
     let arguments = &call["function"]["arguments"];
-    call.is_object().then(|| ToolCallDelta {
-        index: call["index"].as_u64().map_or(n, |index| index as usize),
+    ToolCallDelta {
+        index: call["index"].as_u64().map_or(0, |index| usize::try_from(index).unwrap_or(usize::MAX - 1)),
         id: text(&call["id"]),
         name: text(&call["function"]["name"]),
         arguments: if arguments.is_object() {
@@ -184,7 +201,7 @@ fn tool_call(n: usize, call: &Value) -> Option<ToolCallDelta> {
         } else {
             text(arguments).unwrap_or_default()
         },
-    })
+    }
 }
 
 #[cfg(test)]
@@ -234,6 +251,41 @@ mod tests {
             {"prompt_tokens": 1, "completion_tokens": 1, "estimated_cost": 0.000_12}});
         let (_, priced) = read(&[piece(json!({"content": "hi"})), finish("stop"), deepinfra]);
         assert_eq!(priced.unwrap().cost_usd, Some(0.000_12));
+    }
+
+    #[test]
+    fn calls_without_an_index_are_told_apart_by_their_ids() {
+        let call = |id: Value, arguments: &str| {
+            piece(json!({"tool_calls": [{"id": id, "function": {"name": "f", "arguments": arguments}}]}))
+        };
+        let (all, _) = read(&[
+            call(json!("a"), "{\"x\""),
+            call(json!(""), ": 1}"),
+            call(json!("b"), "{}"),
+            piece(json!({"tool_calls": [{"index": 200, "function": {"arguments": "no"}}, 7]})),
+        ]);
+        let calls: Vec<_> = all.tool_calls.iter().map(|c| (c.index, c.arguments.as_str())).collect();
+        assert_eq!(calls[..2], [(0, "{\"x\": 1}"), (1, "{}")]);
+        assert!(calls.iter().all(|(index, _)| *index < limits::TOOL_CALLS_MAX));
+        let two = json!([{"function": {"name": "f", "arguments": "1"}}, {"function": {"name": "g", "arguments": "2"}}]);
+        assert_eq!(read(&[piece(json!({"tool_calls": two}))]).0.tool_calls.len(), 2);
+    }
+
+    #[test]
+    fn log_probabilities_and_an_honest_silence_are_passed_on() {
+        let entry = json!({"token": "hi", "logprob": -0.5, "bytes": [104, 105],
+            "top_logprobs": [{"token": "hi", "logprob": -0.5}, {"token": "ho", "logprob": "?"}]});
+        let mut chunk = piece(json!({"content": "hi"}));
+        chunk["choices"][0]["logprobs"] = json!({"content": [entry, {"token": "x"}]});
+        let (all, _) = read(&[chunk]);
+        assert_eq!(all.logprobs.len(), 1);
+        assert_eq!((all.logprobs[0].bytes.as_slice(), all.logprobs[0].top.len()), (b"hi".as_slice(), 1));
+        let silence = |tokens: u64| {
+            let usage = json!({"choices": [], "usage": {"prompt_tokens": 5, "completion_tokens": tokens}});
+            read(&[finish("stop"), usage]).1
+        };
+        assert!(silence(1).is_ok(), "it had nothing to say");
+        assert_eq!(silence(60), Err(Class::Empty), "it is not shown what it said");
     }
 
     #[test]

@@ -69,6 +69,11 @@ pub enum Nobody {
 }
 
 impl NoWay {
+    /// Somebody could be asked, and has as many calls as he may have.
+    pub fn busy() -> Self {
+        Self { why: "as many calls as allowed are under way".into(), until: None, kind: Nobody::Busy }
+    }
+
     /// Whether it is no use to wait: nothing will change, or nobody said how long he would.
     pub fn ends(&self, has_deadline: bool) -> bool {
         match self.kind {
@@ -284,9 +289,12 @@ impl Search {
             self.too_long += usize::from(matches!(objection, Objection::Context(_)));
             self.budget += usize::from(matches!(objection, Objection::Budget(_)));
             self.denied += usize::from(matches!(objection, Objection::Denied(_)));
+            // The next reading of the catalogue may have it otherwise.
+            self.may_change |= *objection == Objection::NotLive;
+            self.busy |= matches!(objection, Objection::Reserved(_));
             self.whys.push(match objection {
                 // It says whose.
-                Objection::Budget(why) => why.clone(),
+                Objection::Budget(why) | Objection::Reserved(why) => why.clone(),
                 objection => format!("{provider} {objection}"),
             });
         }

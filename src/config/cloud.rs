@@ -25,17 +25,11 @@ pub(super) fn problems(cloud: &Cloud) -> Wrong {
     ] {
         wrong.extend(money(key, Some(usd)));
     }
-    match Address::of(&cloud.base_url) {
-        None => wrong.push(("cloud.base_url", no_address(&cloud.base_url))),
-        // The token would be read on the way.
-        Some(address) if !address.tls && !address.loopback => {
-            let words = "must begin with https://: the token and every prompt would go in clear text";
-            wrong.push(("cloud.base_url", words.into()));
-        }
-        Some(_) if cloud.base_url.contains('@') => {
-            wrong.push(("cloud.base_url", "holds a password; put the token into `cloud.token_file`".into()));
-        }
-        Some(_) => {}
+    for (key, url, token) in [
+        ("cloud.base_url", &cloud.base_url, "cloud.token_file"),
+        ("cloud.hub_url", &cloud.hub_url, "cloud.billing_token_file"),
+    ] {
+        wrong.extend(server(url, token).map(|words| (key, words)));
     }
     if let Some(proxy) = &cloud.proxy {
         if Address::of(proxy).is_none() {
@@ -53,6 +47,19 @@ pub(super) fn problems(cloud: &Cloud) -> Wrong {
         wrong.push(("cloud.model", format!("is `{}`, expected `org/name`", model.escape_default())));
     }
     wrong
+}
+
+/// What is wrong with the address of a server that gets a token.
+fn server(url: &str, token: &str) -> Option<String> {
+    match Address::of(url) {
+        None => Some(no_address(url)),
+        // The token would be read on the way.
+        Some(address) if !address.tls && !address.loopback => {
+            Some("must begin with https://: the token and all else would go in clear text".into())
+        }
+        Some(_) if url.contains('@') => Some(format!("holds a password; put the token into `{token}`")),
+        Some(_) => None,
+    }
 }
 
 /// Key of a `[[site]]` and what is wrong with it.

@@ -183,6 +183,8 @@ lists! {
         tools: bool = false;
         /// Whether it keeps to a JSON Schema.
         structured_output: bool = false;
+        /// Whether it reads images.
+        images: bool = false;
         /// Calls at once, 1 to 64.
         calls_max: usize = 4;
     }

@@ -251,6 +251,11 @@ settings! {
         ca: Option<PathBuf> = None;
         /// Organisation that pays. Empty: the token's owner.
         bill_to: Option<String> = None;
+        /// File with a token that may read the bill (`Billing read`): the books are held against it every hour.
+        /// Empty: the bill is not read.
+        billing_token_file: Option<PathBuf> = None;
+        /// Where the bill is asked for.
+        hub_url: String = "https://huggingface.co".into();
         /// Seconds for address, proxy, TCP and TLS together, 1 to 120.
         connect_timeout_s: usize = 10;
         /// Seconds to the first byte of an answer, 1 to 600.

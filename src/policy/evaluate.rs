@@ -58,7 +58,8 @@ impl Policy {
             .rules
             .iter()
             .map(|rule| {
-                let objection = rule.when.objection(subject, &texts, &self.detectors, class);
+                let opens = matches!(rule.effect, Effect::Allow(_));
+                let objection = rule.when.objection(subject, &texts, &self.detectors, class, opens);
                 Step { rule, objection: objection.or_else(|| too_far(rule, subject.zone_max)) }
             })
             .collect();

@@ -2,6 +2,8 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fs,
+    os::unix::fs::PermissionsExt,
     path::Path,
 };
 
@@ -14,7 +16,7 @@ use super::{
     rule::{Effect, Grant, Rule, When},
 };
 use crate::{
-    config::{Problem, nearest},
+    config::{Origin, Problem, nearest},
     domain::{Lane, MicroUsd, TopicFilter, Zone, limits},
 };
 
@@ -23,7 +25,13 @@ const VERSION: u32 = 1;
 
 impl Policy {
     /// Reads a file.
+    ///
+    /// A file that anybody can write is nobody's policy.
     pub fn load(path: &Path) -> Result<Self, Vec<Problem>> {
+        if fs::metadata(path).is_ok_and(|meta| meta.permissions().mode() & 0o002 != 0) {
+            let message = "anybody can change it, so it lets nothing go; chmod 0644 it".to_owned();
+            return Err(vec![Problem { origin: Origin::File(path.into(), 1), message }]);
+        }
         read::file(path, policy)
     }
 

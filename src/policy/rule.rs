@@ -54,7 +54,8 @@ pub struct When {
     pub client: Vec<String>,
     /// From one of these users over the socket.
     pub uid: Vec<u32>,
-    /// In one of these lanes.
+    /// In one of these lanes, as the operator or the transport has it. A lane that a request has chosen
+    /// counts as none of them where that would let it out, and as all of them where that keeps it here.
     pub lane: Vec<Lane>,
     /// From one of these tasks.
     pub task: Vec<String>,
@@ -65,13 +66,14 @@ pub struct When {
 }
 
 impl When {
-    /// Why a request is not meant; `None` when it is.
+    /// Why a request is not meant; `None` when it is. `opens`: the rule lets out whom it means.
     pub(super) fn objection(
         &self,
         subject: &Subject<'_>,
         texts: &Texts<'_>,
         detectors: &Detectors,
         class_name: &str,
+        opens: bool,
     ) -> Option<String> {
         let s = subject;
         let absent = |what: &str| format!("it has no {what}");
@@ -93,8 +95,13 @@ impl When {
                 return Some(format!("its user id is {uid}"));
             }
         }
-        if !self.lane.is_empty() && !self.lane.contains(&s.lane) {
-            return Some(format!("its lane is {}", s.lane.name()));
+        if !self.lane.is_empty() {
+            if s.chose_lane && opens {
+                return Some("it has chosen its lane itself".into());
+            }
+            if !s.chose_lane && !self.lane.contains(&s.lane) {
+                return Some(format!("its lane is {}", s.lane.name()));
+            }
         }
         if !self.task.is_empty() {
             let Some(task) = s.task else { return Some(absent("task")) };

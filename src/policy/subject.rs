@@ -8,7 +8,7 @@ use super::class::Class;
 use crate::domain::{ClientId, Lane, Zone, limits};
 
 /// A request, as far as a rule may ask about it. Made of what the daemon knows of the sender;
-/// only `class` and `zone_max` depend on what the request says of itself, and those only tighten.
+/// only `class`, `zone_max` and `lane` depend on what the request says of itself, and those only tighten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Subject<'a> {
     /// Who asks.
@@ -17,6 +17,8 @@ pub struct Subject<'a> {
     pub uid: Option<u32>,
     /// In which lane it waits.
     pub lane: Lane,
+    /// Whether it chose that lane itself: then it opens no door.
+    pub chose_lane: bool,
     /// On which topic it came, when it is a task's reading.
     pub topic: Option<&'a str>,
     /// Which task asks.

@@ -147,6 +147,7 @@ impl Case {
             client: &asks.client,
             uid: asks.uid,
             lane: asks.lane,
+            chose_lane: false,
             topic: asks.topic.as_deref(),
             task: asks.task.as_deref(),
             class: policy.classes().of(asks.class.as_deref()),

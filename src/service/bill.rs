@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     cloud::{Outgoing, Reservation, Way, draft},
-    domain::{Error, ErrorKind, MicroUsd, Usage, Zone},
+    domain::{MicroUsd, Usage, Zone},
     policy::{Draft, Permit, Restore},
     store::{AuditEntry, AuditEvent, Digest, NewEgress, Settlement, UsageEntry},
 };
@@ -70,10 +70,7 @@ impl Service {
             Zone::Cloud => {
                 let account = account(live, way.provider());
                 let reserved = lock(&s.remotes.budget).reserve(account, way.worst, self.today());
-                Some(reserved.map_err(|over| {
-                    // Others were quicker to spend what was left.
-                    Tried::Stop(Error::new(ErrorKind::BudgetExhausted, over.to_string()))
-                })?)
+                Some(reserved.map_err(|_| Tried::Outspent)?)
             }
             _ => None,
         };
@@ -142,11 +139,11 @@ impl Service {
 
 impl Call {
     /// The books of a call that did not come to its end: what was written is likely to be on the bill.
+    /// `why`: in words that hold nothing of the prompt.
     pub(super) fn broken_off(&self, result: &'static str, why: &str, answer_tokens: usize) -> Bill {
-        let words = if why.is_empty() { result.to_owned() } else { format!("{result}: {why}") };
         Bill {
             result,
-            reason: format!("{words} (its cost is an estimate)"),
+            reason: format!("{why} (its cost is an estimate)"),
             usage: Usage { prompt_tokens: self.prompt_tokens as usize, completion_tokens: answer_tokens },
             cost: price(&self.way, self.prompt_tokens, answer_tokens as u64),
             bytes_in: 0,

@@ -19,8 +19,8 @@ use super::{
     shared::lock,
 };
 use crate::{
-    cloud::{Class, Cure, Failed, Fault, NoWay, Nobody, Sending, Served, Target, Timers, Took, Way},
-    domain::{Delta, Error, ErrorKind, MicroUsd, Outcome, Usage, limits},
+    cloud::{Class, Cure, Failed, Fault, NoWay, Nobody, Room, Sending, Served, Target, Timers, Took, Way},
+    domain::{Delta, Error, ErrorKind, FinishReason, MicroUsd, Outcome, Usage, Zone, limits},
     engine::Cancel,
     policy::Denial,
 };
@@ -30,6 +30,8 @@ pub(super) enum Tried {
     Over,
     /// Another may do better.
     Next(Fault),
+    /// Others were quicker to spend what was left for this one.
+    Outspent,
     /// Nobody would.
     Stop(Error),
     /// The policy keeps it here after all.
@@ -40,46 +42,39 @@ pub(super) enum Tried {
 
 impl Service {
     /// Asks provider after provider, until one has answered, the request is over, or it has to wait.
-    /// `ways`: who could be asked when it was taken out of the queue.
-    pub(super) async fn call_away(self, live: Arc<Live>, target: Target, ways: Vec<Way>) {
+    /// `ways`: who could be asked when it was taken out of where it waited; `room`: for the first of them.
+    pub(super) async fn call_away(self, live: Arc<Live>, target: Target, ways: Vec<Way>, room: Room) {
         let mut caller = lock(&live.deltas).take();
-        let mut known = Some(ways);
-        let mut tried: Vec<String> = Vec::new();
-        let mut last = None;
-        let attempts = self.shared.remotes.options().attempts;
-        // Each may be preceded by a reading of the catalogue.
-        for _ in 0..2 * attempts {
-            if tried.len() >= attempts {
-                break;
-            }
+        let mut found = Some((ways, room));
+        let (mut tried, mut last) = (Vec::new(), None);
+        for _ in 0..self.shared.remotes.options().attempts {
             if let Some(error) = self.is_over(&live) {
                 lock(&live.away).stage = Stage::Waits;
                 return self.dismiss(&live, error);
             }
-            let way = match known.take().map_or_else(|| self.ways(&live, &target), Ok) {
-                Ok(ways) => ways.into_iter().find(|way| !tried.iter().any(|name| name == way.provider())),
-                Err(Stop::Denied(denial)) => {
-                    self.note_denial(&live, &denial).await;
-                    return self.end_away(&live, caller, egress::denied(&denial));
-                }
-                Err(Stop::NoWay(no_way)) => return self.put_off(&live, caller, Some(no_way)),
-                Err(Stop::Stale) => {
-                    // A provider said that it no longer is as the catalogue has it.
-                    self.shared.remotes.refresh(self.shared.clock.boot()).await;
-                    continue;
-                }
+            let (way, room) = match found.take() {
+                Some((ways, room)) => (ways.into_iter().next(), Some(room)),
+                None => match self.next_way(&live, &target, &tried) {
+                    Ok(way) => {
+                        let room = way.as_ref().and_then(|way| self.shared.remotes.room(way));
+                        (way, room)
+                    }
+                    Err(Stop::Denied(denial)) => return self.keep_here(&live, caller, &denial).await,
+                    Err(Stop::NoWay(no_way)) if no_way.kind != Nobody::Busy => {
+                        return self.put_off(&live, caller, Some(no_way));
+                    }
+                    // Room, or the catalogue, which no longer is as it says: both are seen to where it waits.
+                    Err(Stop::NoWay(_) | Stop::Stale) => return self.wait_on(&live, caller),
+                },
             };
             let Some(way) = way else { break };
-            let Some(room) = self.shared.remotes.room(&way) else { break };
+            let Some(room) = room else { return self.wait_on(&live, caller) };
             tried.push(way.provider().to_owned());
             let outcome = self.try_way(&live, way, &mut caller).await;
             drop(room);
             match outcome {
                 Tried::Over => return,
-                Tried::Denied(denial) => {
-                    self.note_denial(&live, &denial).await;
-                    return self.end_away(&live, caller, egress::denied(&denial));
-                }
+                Tried::Denied(denial) => return self.keep_here(&live, caller, &denial).await,
                 Tried::Unrecorded(error) if live.is_durable() => {
                     // It was accepted: the disk's trouble is to be waited out, not to be its final.
                     self.tell_deferred(&live, &error.public);
@@ -87,31 +82,44 @@ impl Service {
                 }
                 Tried::Stop(error) | Tried::Unrecorded(error) => return self.end_away(&live, caller, error),
                 Tried::Next(fault) => last = Some(fault),
+                Tried::Outspent => {}
             }
         }
-        let no_way = last.map(|fault| {
-            lock(&live.away).rounds += match fault.class {
-                // A network that is gone has cost nothing, however often it was tried.
-                Class::Unreachable => 0,
-                // It is the request's own: the next round would end, and cost, as this one.
-                Class::Empty | Class::SchemaMissed | Class::Unsupported | Class::ContextTooLong => {
-                    limits::AWAY_ROUNDS_MAX
-                }
-                _ => 1,
-            };
-            let tired = lock(&live.away).rounds >= limits::AWAY_ROUNDS_MAX;
-            NoWay {
-                why: format!("{} asked; the last said {}: {}", tried.len(), fault.class.name(), fault.words),
-                until: None,
-                kind: match fault.class {
-                    Class::ModelUnavailable => Nobody::UnknownModel,
-                    Class::ContextTooLong => Nobody::TooLong,
-                    _ if tired => Nobody::Fit,
-                    _ => Nobody::Yet,
-                },
-            }
-        });
+        let no_way = last.map(|fault| Self::tired(&live, &fault, tried.len()));
         self.put_off(&live, caller, no_way);
+    }
+
+    /// The next who may be asked, of those who were not.
+    fn next_way(&self, live: &Live, target: &Target, tried: &[String]) -> Result<Option<Way>, Stop> {
+        let mut ways = self.ways(live, target)?.into_iter();
+        Ok(ways.find(|way| tried.iter().all(|name| name != way.provider())))
+    }
+
+    async fn keep_here(&self, live: &Arc<Live>, caller: Option<mpsc::Sender<Delta>>, denial: &Denial) {
+        self.note_denial(live, denial).await;
+        self.end_away(live, caller, egress::denied(denial));
+    }
+
+    /// Why it is put off when everybody who was asked has failed; `last`: the last of them.
+    fn tired(live: &Live, last: &Fault, asked: usize) -> NoWay {
+        let mut away = lock(&live.away);
+        away.rounds += match last.class {
+            // A network that is gone has cost nothing, however often it was tried.
+            Class::Unreachable => 0,
+            // It is the request's own: the next round would end, and cost, as this one.
+            Class::Empty | Class::SchemaMissed | Class::Unsupported | Class::ContextTooLong => {
+                limits::AWAY_ROUNDS_MAX
+            }
+            _ => 1,
+        };
+        let kind = match last.class {
+            Class::ModelUnavailable => Nobody::UnknownModel,
+            Class::ContextTooLong => Nobody::TooLong,
+            _ if away.rounds >= limits::AWAY_ROUNDS_MAX => Nobody::Fit,
+            _ => Nobody::Yet,
+        };
+        let why = format!("{asked} asked; the last said {}: {}", last.class.name(), last.words);
+        NoWay { why, until: None, kind }
     }
 
     async fn try_way(&self, live: &Arc<Live>, way: Way, caller: &mut Option<mpsc::Sender<Delta>>) -> Tried {
@@ -167,7 +175,7 @@ impl Service {
             Err(error) => {
                 live.stop(Cancel::Caller);
                 let answer_tokens = heard.tokens() + held.tokens;
-                let bill = call.broken_off(error.kind.name(), "", answer_tokens);
+                let bill = call.broken_off(error.kind.name(), error.kind.name(), answer_tokens);
                 self.settle_call(call, bill).await;
                 self.dismiss(live, error);
                 Tried::Over
@@ -187,15 +195,13 @@ impl Service {
         let counted =
             Usage { prompt_tokens: call.prompt_tokens as usize, completion_tokens: served.answer_tokens };
         let usage = served.end.usage.unwrap_or(counted);
-        let by_price = price(&call.way, usage.prompt_tokens as u64, usage.completion_tokens as u64);
-        let cost = served.end.cost_usd.map_or(by_price, MicroUsd::of_usd);
-        let missed = Self::check_format(live, &rest.text).err();
+        let cost = self.cost_of(&call, usage, served.end.cost_usd);
+        // A call of tools is no answer yet, and what was cut is cut the same by whoever is asked next.
+        let complete = rest.tool_calls.is_empty() && served.end.finish != FinishReason::Length;
+        let missed = if complete { Self::check_format(live, &rest.text).err() } else { None };
         let estimated = if served.end.usage.is_none() { " (its tokens are an estimate)" } else { "" };
-        let reason = match &missed {
-            None => format!("answered{estimated}"),
-            Some(why) => format!("{}: {why}{estimated}", Class::SchemaMissed.name()),
-        };
         let result = if missed.is_none() { "answered" } else { Class::SchemaMissed.name() };
+        let reason = format!("{result}{estimated}");
         let bill = Bill {
             result,
             reason,
@@ -229,14 +235,30 @@ impl Service {
         Tried::Over
     }
 
+    /// What a call cost, as far as its own words can be believed: never more than it can have cost.
+    fn cost_of(&self, call: &Call, usage: Usage, said_usd: Option<f64>) -> MicroUsd {
+        let by_price = price(&call.way, usage.prompt_tokens as u64, usage.completion_tokens as u64);
+        let said = said_usd.filter(|usd| call.way.zone == Zone::Cloud && *usd > 0.0).map(MicroUsd::of_usd);
+        let cost = said.unwrap_or(by_price);
+        if cost > call.way.worst {
+            let (provider, worst) = (call.way.provider(), call.way.worst);
+            self.alert_egress(&format!(
+                "{provider} says that a call cost {cost}, which can have cost {worst} at most"
+            ));
+        }
+        cost.min(call.way.worst)
+    }
+
     async fn failed(&self, live: &Arc<Live>, call: Call, failed: Failed, given: bool) -> Tried {
         let Failed { fault, billed, answer_tokens, bytes_in } = failed;
         let way = call.way.clone();
         tracing::warn!(
             id = %live.key().id, provider = way.provider(), model = way.model,
-            fault = fault.class.name(), why = fault.words, "a provider failed"
+            why = fault.brief(), "a provider failed"
         );
-        let mut bill = call.broken_off(fault.class.name(), &fault.words, answer_tokens);
+        // They may repeat the prompt.
+        tracing::debug!(id = %live.key().id, words = fault.words, "what it said");
+        let mut bill = call.broken_off(fault.class.name(), &fault.brief(), answer_tokens);
         bill.bytes_in = bytes_in;
         bill.unsent = fault.class == Class::Unreachable;
         if !billed {
@@ -281,12 +303,18 @@ impl Service {
         self.dismiss(live, error);
     }
 
+    /// Puts a request back where it waited, to be looked at again soon: nobody has refused it.
+    fn wait_on(&self, live: &Arc<Live>, caller: Option<mpsc::Sender<Delta>>) {
+        *lock(&live.deltas) = caller;
+        lock(&live.away).stage = Stage::WaitsForRoom;
+        self.requeue(live);
+    }
+
     /// Puts a request back among those that wait: for the device, or for somebody elsewhere.
     fn put_off(&self, live: &Arc<Live>, caller: Option<mpsc::Sender<Delta>>, no_way: Option<NoWay>) {
         let s = &self.shared;
         let now = s.clock.boot();
         *lock(&live.deltas) = caller;
-        live.frame.send_replace(None);
         if live.claim_spare() {
             // Waiting is no death of the daemon.
             s.store.note_spared(live.key().clone());

@@ -254,7 +254,11 @@ impl Service {
 
     /// Whether somebody elsewhere may answer what the device cannot.
     pub(super) fn may_overflow(&self, live: &Live) -> bool {
-        lock(&live.away).route == Route::Overflow && self.may_leave(live, &Target::Any).is_ok()
+        let may = {
+            let away = lock(&live.away);
+            away.route == Route::Overflow && !away.kept
+        };
+        may && self.may_leave(live, &Target::Any).is_ok()
     }
 
     fn writable(&self) -> Result<()> {

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{Keeping, Reply, Service, live::Live};
 use crate::{
     cloud::{Account, Ask, Need, NoWay, Nobody, Objection, Target, Today, Way},
-    domain::{Error, ErrorKind, MicroUsd, Zone},
+    domain::{Error, ErrorKind, MicroUsd, Zone, limits},
     policy::{Denial, Effect, Policy, Subject, Verdict},
     store::{AuditEntry, AuditEvent, Digest, UtcDay},
     task::Schema,
@@ -55,7 +55,9 @@ impl Service {
             }
             let account = account(live, &listing.provider);
             let over = (zone == Zone::Cloud).then(|| budget.allows(&account, worst, today).err()).flatten();
-            over.map(|exhausted| Objection::Budget(exhausted.to_string()))
+            over.map(
+                |over| if over.for_now { Objection::Reserved } else { Objection::Budget }(over.to_string()),
+            )
         });
         ways.map_err(|no_way| match no_way.kind {
             Nobody::Denied => Stop::Denied(Denial { rule: None, reason: no_way.why }),
@@ -100,6 +102,7 @@ impl Service {
             client: &live.key().client,
             uid: live.request.uid,
             lane: live.request.lane,
+            chose_lane: task.is_none() && own.lane.is_some(),
             topic: task.map(|to| to.source.as_str()),
             task: task.map(|to| to.task.as_str()),
             class: policy.classes().effective(operators, own.data_class.as_deref()),
@@ -184,7 +187,11 @@ impl Service {
 
     /// Somebody has to look at this; a SIGHUP takes it back.
     pub(super) fn alert_egress(&self, why: &str) {
-        self.set_egress_alert(Some(why.to_owned()));
+        let known = self.egress_alert().unwrap_or_default();
+        if !known.contains(why) && known.len() < limits::PROVIDER_WORDS_CHARS_MAX {
+            let joined = if known.is_empty() { why.to_owned() } else { format!("{known}; {why}") };
+            self.set_egress_alert(Some(joined));
+        }
     }
 
     /// What somebody has to look at about what leaves the device; `None`: nothing.
@@ -208,6 +215,7 @@ impl Service {
             (away.next, away.kept) = (None, false);
         }
         self.shared.overflow_stirred.notify_one();
+        self.shared.bill_wanted.notify_one();
     }
 
     /// Spent and reserved today and this month, and the bounds of both.

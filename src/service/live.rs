@@ -213,6 +213,15 @@ impl Live {
         });
     }
 
+    /// Whether whoever may answer the one may answer the other, as far as that can be seen.
+    pub(super) fn is_like(&self, other: &Self) -> bool {
+        let who = |live: &Self| {
+            let own = &live.request.own;
+            (live.key().client.clone(), live.request.needs.clone(), own.zone_max, own.data_class.clone())
+        };
+        who(self) == who(other)
+    }
+
     /// Whether it may run once more after the engine died under it; true once.
     pub(super) fn claim_second_run(&self) -> bool {
         !self.ran_again.swap(true, Ordering::AcqRel)

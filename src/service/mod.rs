@@ -37,6 +37,7 @@ mod own;
 mod prepare;
 mod query;
 mod reading;
+mod reconcile;
 mod refusal;
 mod relay;
 pub mod reply;

@@ -3,7 +3,7 @@
 //! What the device could answer stays in its queue until somebody elsewhere is found for it: if the
 //! device is free first, it takes it.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use tokio::task::JoinSet;
 
@@ -16,8 +16,8 @@ use super::{
     shared::lock,
 };
 use crate::{
-    cloud::{Account, Nobody, Target},
-    domain::{BootTime, MicroUsd, Pressure, Zone, limits},
+    cloud::{Account, NoWay, Nobody, Target},
+    domain::{BootTime, ClientId, Lane, MicroUsd, Pressure, Zone, limits},
     engine::EngineState,
     scheduler::{Outlook, Work},
     store::{AuditEntry, AuditEvent, Egress, Settlement, UsageEntry, UsageQuery},
@@ -69,21 +69,27 @@ impl Service {
         let s = &self.shared;
         let now = s.clock.boot();
         let mut next: Option<BootTime> = None;
-        // Whom those asked for who were found to wait for room: the next of them waits as well.
-        let mut full = Vec::new();
+        // Those who were found to wait for room: others like them wait as well.
+        let mut full: Vec<(Target, Arc<Live>)> = Vec::new();
         let mut sooner = |at: BootTime| next = Some(next.map_or(at, |known| known.min(at)));
-        for live in s.lives.all() {
+        for live in fair(s.lives.all()) {
             if calls.len() >= limits::REMOTE_CALLS_MAX {
                 break;
             }
             let Some(target) = self.wants_away(&live, now, &mut sooner) else { continue };
-            if lock(&live.away).stage == Stage::WaitsForRoom && full.contains(&target) {
+            let waits_for_room = lock(&live.away).stage == Stage::WaitsForRoom;
+            if waits_for_room && full.iter().any(|(to, who)| *to == target && live.is_like(who)) {
                 continue;
             }
-            match self.ways(&live, &target) {
-                Ok(ways) => {
+            // Room is taken here and now: the next of them is not to count on it as well.
+            let ways = self.ways(&live, &target).and_then(|ways| match s.remotes.room(&ways[0]) {
+                Some(room) => Ok((ways, room)),
+                None => Err(Stop::NoWay(NoWay::busy())),
+            });
+            match ways {
+                Ok((ways, room)) => {
                     if self.take_for_call(&live) {
-                        calls.spawn(self.clone().call_away(live, target, ways));
+                        calls.spawn(self.clone().call_away(live, target, ways, room));
                     }
                 }
                 Err(Stop::Stale) => {
@@ -105,7 +111,7 @@ impl Service {
                         // what somebody else has begun.
                         sooner(now.after(limits::OVERFLOW_LOOK));
                         lock(&live.away).stage = Stage::WaitsForRoom;
-                        full.push(target);
+                        full.push((target, Arc::clone(&live)));
                     } else {
                         let again = no_way.until.unwrap_or_else(|| now.after(limits::AWAY_RETRY));
                         let again = again.max(now.after(limits::AWAY_RETRY_MIN));
@@ -201,9 +207,9 @@ impl Service {
         let taken = self.take_from_queue(live);
         let mut away = lock(&live.away);
         if taken {
-            away.stood = stood
+            away.stood = stood;
         } else {
-            away.stage = before
+            away.stage = before;
         }
         taken
     }
@@ -214,10 +220,14 @@ impl Service {
         let s = &self.shared;
         for open in s.store.open_egress().await? {
             tracing::warn!(
-                provider = open.provider, cost = %open.reserved,
+                provider = open.provider, cost = %open.cost,
                 "the daemon ended in the middle of a call; the most that it can have cost is booked"
             );
-            s.store.settle(self.lost(open)).await?;
+            let seq = open.seq;
+            if let Err(error) = s.store.settle(self.lost(open)).await {
+                // Its bill is open until the next start; the daemon is needed now.
+                tracing::error!(%error, seq, "what a call of the last run can have cost is not in the ledger");
+            }
         }
         // All that the ledger has: which month it is may be known only later, once the clock is set.
         for row in s.store.usage(UsageQuery::default()).await? {
@@ -244,7 +254,7 @@ impl Service {
             sent: None,
             bytes_out: open.bytes_out,
             bytes_in: 0,
-            cost: Some(open.reserved),
+            cost: Some(open.cost),
             settles: Some(open.seq),
         };
         let usage = UsageEntry {
@@ -254,10 +264,33 @@ impl Service {
             prompt_tokens: 0,
             completion_tokens: 0,
             bytes_out: open.bytes_out,
-            cost_micro_usd: open.reserved.0,
+            cost_micro_usd: open.cost.0,
         };
         Settlement { entry, usage, requests: 0 }
     }
+}
+
+/// The order in which they get room elsewhere: lanes by their weight, and within a lane one of each client
+/// in turn, the oldest first. Who has calls under way already has had its turn.
+fn fair(mut lives: Vec<Arc<Live>>) -> Vec<Arc<Live>> {
+    // Read once each: calls begin and end while this is sorted.
+    lives.sort_by_cached_key(|live| {
+        let under_way = lock(&live.away).stage == Stage::UnderWay;
+        (!under_way, live.accepted)
+    });
+    let mut turns: HashMap<(ClientId, Lane), u64> = HashMap::new();
+    let mut ordered: Vec<_> = lives
+        .into_iter()
+        .map(|live| {
+            let lane = live.request.lane;
+            let turn = turns.entry((live.key().client.clone(), lane)).or_default();
+            *turn += Lane::Interactive.weight() / lane.weight();
+            (*turn, live)
+        })
+        .collect();
+    // Stable: among equals the oldest.
+    ordered.sort_by_key(|(turn, live)| (*turn, live.request.lane));
+    ordered.into_iter().map(|(_, live)| live).collect()
 }
 
 async fn sleep_until(wait: Option<Duration>) {

@@ -33,6 +33,10 @@ impl Relay {
         let mut reasoning = Restorer::new(self.restore.clone());
         let mut first = true;
         while let Some(mut piece) = pieces.recv().await {
+            if !self.restore.is_empty() {
+                // They are those of the placeholders.
+                piece.logprobs.clear();
+            }
             if self.hold {
                 self.held.append(&piece);
                 continue;
@@ -40,8 +44,6 @@ impl Relay {
             piece.text = text.push(&piece.text);
             piece.reasoning = reasoning.push(&piece.reasoning);
             if !self.restore.is_empty() {
-                // They are those of the placeholders.
-                piece.logprobs.clear();
                 // A placeholder may be cut anywhere, and what stands for it must fit into JSON.
                 let tool_calls = std::mem::take(&mut piece.tool_calls);
                 self.held.append(&Delta { tool_calls, ..Delta::default() });
@@ -123,6 +125,7 @@ mod tests {
             client: &client,
             uid: None,
             lane: Lane::Normal,
+            chose_lane: false,
             topic: None,
             task: None,
             class: policy.classes().of(None),

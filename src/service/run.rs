@@ -213,6 +213,8 @@ impl Service {
 
     /// Puts a request into the queue a second time.
     pub(super) fn requeue(&self, live: &Arc<Live>) {
+        // Whoever answers it says so himself.
+        live.frame.send_replace(None);
         if self.shared.is_draining() && live.is_durable() {
             return self.shelve(live);
         }

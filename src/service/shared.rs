@@ -64,6 +64,8 @@ pub(super) struct Shared {
     pub(super) policy: watch::Receiver<Arc<Policy>>,
     /// Something happened that may send a request elsewhere.
     pub(super) overflow_stirred: Notify,
+    /// The bill is to be read now.
+    pub(super) bill_wanted: Notify,
     /// What somebody has to look at about what leaves the device.
     pub(super) egress_alert: Mutex<Option<String>>,
     /// A reading was held back; its time may be the next.
@@ -113,6 +115,7 @@ impl Shared {
             remotes: parts.remotes,
             policy: parts.policy,
             overflow_stirred: Notify::new(),
+            bill_wanted: Notify::new(),
             egress_alert: Mutex::default(),
             held: Notify::new(),
             queue: Mutex::new(FairQueue::new(parts.bounds)),

@@ -21,6 +21,8 @@ pub enum AuditEvent {
     Denied,
     /// What came of one that was let out.
     Settled,
+    /// What the bill says that it cost, where that is not what was booked.
+    Billed,
 }
 
 impl AuditEvent {
@@ -30,6 +32,7 @@ impl AuditEvent {
             Self::Sent => "sent",
             Self::Denied => "denied",
             Self::Settled => "settled",
+            Self::Billed => "billed",
         }
     }
 }
@@ -61,7 +64,7 @@ pub struct AuditEntry {
     pub bytes_in: u64,
     /// What it cost, when that is known.
     pub cost: Option<MicroUsd>,
-    /// The row with the egress that is settled here.
+    /// The row with the egress that is settled or billed here.
     pub settles: Option<u64>,
 }
 

@@ -168,7 +168,10 @@ impl Db {
             Op::Send(new) => self.send(new),
             Op::Settle(settlement) => self.settle(settlement),
             Op::OpenEgress => self.open_egress(),
+            Op::SettledEgress { limit } => self.settled_egress(*limit),
+            Op::Correct(entry) => self.correct(entry),
             Op::Record(ended, rows) => self.record(ended, rows),
+            Op::Date(day) => self.date(*day),
             Op::Prune => self.prune(),
         }
     }

@@ -1,7 +1,7 @@
 //! What left the device and what it costs: a row from before the first byte goes until the bill is
 //! certain. Each step is one commit with its row of the audit, and the last one with the ledger.
 
-use rusqlite::{Result, params};
+use rusqlite::{OptionalExtension, Result, ToSql, params};
 
 use super::{
     chain::AuditEntry,
@@ -11,7 +11,7 @@ use super::{
     record::{Egress, NewEgress, Settlement, UtcDay},
     schema::{egress_seal, unsealed},
 };
-use crate::domain::{MicroUsd, limits};
+use crate::domain::{MicroUsd, Stamp, limits};
 
 /// A call that is not settled.
 const OPEN: i64 = 0;
@@ -49,26 +49,34 @@ impl Db {
     /// Puts what a call cost in the place of what it could cost at most. Once: a second settlement
     /// of the same call changes nothing.
     pub(super) fn settle(&mut self, settlement: &Settlement) -> Applied<Reply> {
-        let AuditEntry { key, at, .. } = &settlement.entry;
         let seq = settlement.entry.settles.unwrap_or_default();
-        let update = "UPDATE egress SET state = ?2, cost_micro_usd = ?3 WHERE seq = ?1 AND state = ?4";
+        let Some((sent, _)) = self.egress_of(seq, OPEN)? else { return Ok(Reply::Settled(false)) };
+        let update = "UPDATE egress SET state = ?2, cost_micro_usd = ?3 WHERE seq = ?1";
         let cost = count(settlement.usage.cost_micro_usd);
-        let open = self.conn.prepare_cached(update)?.execute(params![count(seq), SETTLED, cost, OPEN])?;
-        if open == 0 {
-            return Ok(Reply::Settled(false));
-        }
+        self.conn.prepare_cached(update)?.execute(params![count(seq), SETTLED, cost])?;
         self.seal_egress(seq)?;
         self.audit(&settlement.entry)?;
-        self.book(&key.client, at, settlement.requests, &settlement.usage)?;
+        // On the day on which it left, as the budget has it.
+        self.book(&settlement.entry.key.client, sent, settlement.requests, &settlement.usage)?;
         Ok(Reply::Settled(true))
     }
 
     /// Calls that were made and never settled: the daemon ended before it knew how.
     pub(super) fn open_egress(&self) -> Applied<Reply> {
+        self.egress("WHERE state = ?1 ORDER BY seq", params![OPEN])
+    }
+
+    /// The newest settled calls.
+    pub(super) fn settled_egress(&self, limit: usize) -> Applied<Reply> {
+        let limit = limit.min(limits::BILL_CALLS_MAX) as i64;
+        self.egress("WHERE state = ?1 ORDER BY seq DESC LIMIT ?2", params![SETTLED, limit])
+    }
+
+    fn egress(&self, which: &str, params: &[&dyn ToSql]) -> Applied<Reply> {
         let select = "SELECT seq, session, client, id, zone, provider, model, sent, bytes_out, cost_micro_usd \
-             FROM egress WHERE state = ?1 ORDER BY seq";
-        let mut statement = self.conn.prepare_cached(select)?;
-        let rows = statement.query_map([OPEN], |row| {
+             FROM egress ";
+        let mut statement = self.conn.prepare_cached(&format!("{select}{which}"))?;
+        let rows = statement.query_map(params, |row| {
             Ok(Egress {
                 seq: row.get(0)?,
                 session: row.get(1)?,
@@ -78,10 +86,34 @@ impl Db {
                 model: row.get(6)?,
                 sent: row.get(7)?,
                 bytes_out: row.get(8)?,
-                reserved: MicroUsd(row.get(9)?),
+                cost: MicroUsd(row.get(9)?),
             })
         })?;
         Ok(Reply::Egress(rows.collect::<Result<_>>()?))
+    }
+
+    /// Puts what the bill says in the place of what is booked. Once: the same correction again changes
+    /// nothing.
+    pub(super) fn correct(&mut self, entry: &AuditEntry) -> Applied<Reply> {
+        let (seq, billed) = (entry.settles.unwrap_or_default(), entry.cost.unwrap_or_default());
+        let known = self.egress_of(seq, SETTLED)?.filter(|(_, booked)| *booked != billed);
+        let Some((sent, booked)) = known else { return Ok(Reply::Settled(false)) };
+        let update = "UPDATE egress SET cost_micro_usd = ?2 WHERE seq = ?1";
+        self.conn.prepare_cached(update)?.execute(params![count(seq), count(billed.0)])?;
+        self.seal_egress(seq)?;
+        self.audit(entry)?;
+        self.rebook(sent, entry, booked, billed)?;
+        Ok(Reply::Settled(true))
+    }
+
+    /// The day on which a call left, and what is booked for it, when it is in this state.
+    fn egress_of(&self, seq: u64, state: i64) -> Result<Option<(UtcDay, MicroUsd)>> {
+        let select = "SELECT sent, cost_micro_usd FROM egress WHERE seq = ?1 AND state = ?2";
+        let read = |row: &rusqlite::Row<'_>| {
+            let sent: Stamp = row.get(0)?;
+            Ok((UtcDay::of(sent.wall), MicroUsd(row.get(1)?)))
+        };
+        self.conn.prepare_cached(select)?.query_row(params![count(seq), state], read).optional()
     }
 
     /// Settled calls go when nobody can ask for them any more.

@@ -12,7 +12,7 @@ use super::{
     options::{Opened, StoreOptions},
     record::{
         Accepted, Digest, Egress, Finish, Finished, Message, NewEgress, NewMessage, NewRequest, Pruned,
-        RequestKey, Settlement, Stored, UsageQuery, UsageRow, UsageSum, WearDay,
+        RequestKey, Settlement, Stored, UsageQuery, UsageRow, UsageSum, UtcDay, WearDay,
     },
     stats::{Counters, Health, StoreStats},
     writer::{self, Command},
@@ -179,6 +179,11 @@ impl Store {
         ask!(self, Op::Record(Box::new(ended), rows), Reply::Done => ())
     }
 
+    /// Gives what was booked before anybody knew the day to `day`.
+    pub async fn date(&self, day: UtcDay) -> Result<()> {
+        ask!(self, Op::Date(day), Reply::Done => ())
+    }
+
     /// Rows of the ledger, by day, client, zone, provider and model.
     pub async fn usage(&self, query: UsageQuery) -> Result<Vec<UsageRow>> {
         ask!(self, Op::Usage(query), Reply::Usage(rows) => rows)
@@ -209,6 +214,17 @@ impl Store {
     /// Calls to providers that were never settled, in the order in which they were made.
     pub async fn open_egress(&self) -> Result<Vec<Egress>> {
         ask!(self, Op::OpenEgress, Reply::Egress(open) => open)
+    }
+
+    /// The newest calls that are settled, newest first.
+    pub async fn settled_egress(&self, limit: usize) -> Result<Vec<Egress>> {
+        ask!(self, Op::SettledEgress { limit }, Reply::Egress(settled) => settled)
+    }
+
+    /// Books what the bill says of a call, and puts that on record; false when it is booked already.
+    /// `entry`: its `settles` names the call, its `cost` is the bill's. Durable when answered.
+    pub async fn correct(&self, entry: AuditEntry) -> Result<bool> {
+        ask!(self, Op::Correct(Box::new(entry)), Reply::Settled(changed) => changed)
     }
 
     /// Rows of the audit behind number `after`, at most [`limits::AUDIT_PORTION`], and the place before

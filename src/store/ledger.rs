@@ -1,26 +1,27 @@
 //! The usage ledger: sums by day, client, zone, provider and model.
 
-use rusqlite::{Result, params};
+use rusqlite::{Result, ToSql, params};
 
 use super::{
+    chain::AuditEntry,
     column::count,
     db::{Applied, Db},
     op::Reply,
     record::{UsageEntry, UsageQuery, UsageRow, UsageSum, UtcDay},
     schema::{unsealed, usage_seal},
 };
-use crate::domain::{ClientId, Stamp};
+use crate::domain::{ClientId, MicroUsd, Stamp};
 
 impl Db {
     /// Adds what requests took to their day. When the table is full, its oldest row goes.
     pub(super) fn book(
         &mut self,
         client: &ClientId,
-        ended: &Stamp,
+        day: UtcDay,
         requests: u64,
         usage: &UsageEntry,
     ) -> Result<()> {
-        let day = UtcDay::of(ended.wall).0;
+        let day = day.0;
         let key = params![day, client.as_str(), usage.zone, usage.provider, usage.model];
         let known = "SELECT 1 FROM ledger WHERE day = ?1 AND client = ?2 AND zone = ?3 AND provider = ?4 AND model = ?5";
         if !self.conn.prepare_cached(known)?.exists(key)? {
@@ -50,6 +51,11 @@ impl Db {
             count(usage.cost_micro_usd),
             count(requests),
         ])?;
+        self.seal_usage(key)
+    }
+
+    /// `key`: day, client, zone, provider, model.
+    fn seal_usage(&self, key: &[&dyn ToSql]) -> Result<()> {
         let seal = concat!(
             "UPDATE ledger SET seal = ",
             usage_seal!(),
@@ -59,9 +65,33 @@ impl Db {
         Ok(())
     }
 
+    /// Puts one amount in the place of another in the sums of a day; where that day is no longer known, in
+    /// nobody's.
+    pub(super) fn rebook(&self, day: UtcDay, entry: &AuditEntry, was: MicroUsd, is: MicroUsd) -> Result<()> {
+        let (client, zone) = (entry.key.client.as_str(), entry.zone.name());
+        let change = "UPDATE ledger SET cost_micro_usd = max(0, cost_micro_usd - ?6) + ?7 \
+             WHERE day = ?1 AND client = ?2 AND zone = ?3 AND provider = ?4 AND model = ?5";
+        let (was, is) = (count(was.0), count(is.0));
+        let with = params![day.0, client, zone, entry.provider, entry.model, was, is];
+        self.conn.prepare_cached(change)?.execute(with)?;
+        self.seal_usage(params![day.0, client, zone, entry.provider, entry.model])
+    }
+
+    /// Gives what was booked before anybody knew the day to `day`.
+    pub(super) fn date(&mut self, day: UtcDay) -> Applied<Reply> {
+        let undated = UsageQuery { from: Some(UtcDay(0)), to: Some(UtcDay(0)), client: None };
+        let Reply::Usage(rows) = self.usage(&undated)? else { return Ok(Reply::Done) };
+        let gone = self.conn.prepare_cached("DELETE FROM ledger WHERE day = 0")?.execute([])?;
+        self.counts.ledger = self.counts.ledger.saturating_sub(gone as u64);
+        for row in rows {
+            self.book(&row.client, day, row.requests, &row.sums)?;
+        }
+        Ok(Reply::Done)
+    }
+
     pub(super) fn record(&mut self, ended: &Stamp, rows: &[UsageSum]) -> Applied<Reply> {
         for row in rows {
-            self.book(&row.client, ended, row.requests, &row.sums)?;
+            self.book(&row.client, UtcDay::of(ended.wall), row.requests, &row.sums)?;
         }
         Ok(Reply::Done)
     }

@@ -6,7 +6,7 @@ use super::{
     chain::{AuditEntry, AuditEvent, AuditHead, AuditRow},
     record::{
         Accepted, Digest, Egress, Finish, Finished, Message, NewEgress, NewMessage, NewRequest, Pruned,
-        RequestKey, Settlement, Stored, UsageQuery, UsageRow, UsageSum, WearDay,
+        RequestKey, Settlement, Stored, UsageQuery, UsageRow, UsageSum, UtcDay, WearDay,
     },
     stats::{Counters, Health},
 };
@@ -34,7 +34,10 @@ pub enum Op {
     Send(Box<NewEgress>),
     Settle(Box<Settlement>),
     OpenEgress,
+    SettledEgress { limit: usize },
+    Correct(Box<AuditEntry>),
     Record(Box<Stamp>, Vec<UsageSum>),
+    Date(UtcDay),
     Prune,
 }
 
@@ -46,7 +49,7 @@ impl Op {
         match self {
             Self::Accept(_) | Self::Finish(_) | Self::Publish(_) | Self::Forget(_)
             // Nothing leaves that is not on record, and nothing that was paid is forgotten.
-            | Self::Send(_) | Self::Settle(_) => true,
+            | Self::Send(_) | Self::Settle(_) | Self::Correct(_) => true,
             // What has left, and what it cost, must not be forgotten; a denial may be: nothing left.
             Self::Audit(entry) => entry.event != AuditEvent::Denied,
             _ => false,
@@ -62,6 +65,7 @@ impl Op {
                     | Self::Spare(_)
                     | Self::Delivered(_)
                     | Self::Record(..)
+                    | Self::Date(_)
                     | Self::Audit(_)
                     | Self::Prune
             )

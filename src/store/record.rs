@@ -208,7 +208,7 @@ pub struct NewEgress {
     pub reserved: MicroUsd,
 }
 
-/// A call to a provider of which nobody knows how it ended.
+/// A call to a provider.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Egress {
     /// Its row of the audit.
@@ -227,8 +227,8 @@ pub struct Egress {
     pub sent: Stamp,
     /// How many bytes left.
     pub bytes_out: u64,
-    /// What it can have cost at most.
-    pub reserved: MicroUsd,
+    /// What is booked for it; of one that is not settled, the most that it can have cost.
+    pub cost: MicroUsd,
 }
 
 /// How a call to a provider ended.

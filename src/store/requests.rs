@@ -7,7 +7,7 @@ use super::{
     column::{StampText, millis},
     db::{Applied, Db, unsound},
     op::Reply,
-    record::{Accepted, Digest, Finish, Finished, NewRequest, RequestKey, Stored, StoredFinal},
+    record::{Accepted, Digest, Finish, Finished, NewRequest, RequestKey, Stored, StoredFinal, UtcDay},
     room,
     schema::{request_seal, unsealed},
 };
@@ -186,7 +186,7 @@ impl Db {
         let outbox =
             finish.message.as_ref().map(|message| self.put_message(Some(seq), message)).transpose()?;
         if let Some(usage) = &finish.usage {
-            self.book(&finish.key.client, &finish.ended, 1, usage)?;
+            self.book(&finish.key.client, UtcDay::of(finish.ended.wall), 1, usage)?;
         }
         Ok(Reply::Finished(Finished::Stored { outbox }))
     }

@@ -45,7 +45,7 @@ impl Watch {
         let Self { mut board, mut judge, every, clock, sender } = self;
         let mut ticks = tokio::time::interval(every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut first = true;
+        let mut untold = true;
         loop {
             ticks.tick().await;
             let by = Arc::clone(&clock);
@@ -57,6 +57,7 @@ impl Watch {
             // The runtime ends, or a reading has panicked, which ends the daemon.
             let Ok((back, reading)) = read.await else { return };
             board = back;
+            let first = std::mem::take(&mut untold);
             if first {
                 tracing::info!(
                     zones = reading.zones.len(),
@@ -72,7 +73,7 @@ impl Watch {
             sender.send_if_modified(|board| {
                 board.reading = reading;
                 board.state.clone_from(judge.state());
-                told || std::mem::take(&mut first)
+                told || first
             });
         }
     }

@@ -15,6 +15,7 @@ use super::{
     rules::{Reread, Rules},
     signals::{self, StopSignals},
     systemd::{notify, report},
+    tokens::Tokens,
     upkeep,
     vital::Vital,
 };
@@ -115,6 +116,7 @@ struct Works {
     dispatch: Option<JoinHandle<()>>,
     mqtt: Option<(JoinHandle<()>, Renew)>,
     rules: Rules,
+    tokens: Tokens,
     /// Tasks that end with the daemon and have nothing to finish.
     helpers: Vec<JoinHandle<()>>,
     stop: CancellationToken,
@@ -128,7 +130,7 @@ impl Works {
         clock: Arc<dyn Clock>,
         vital: &Vital,
     ) -> Result<Self, StartError> {
-        let remotes = remotes::remotes(config, &tasks)?;
+        let (remotes, tokens) = remotes::remotes(config, &tasks)?;
         let (rules, policy_trouble) = Rules::begin(config);
         let (watch, mut board) = Watch::new(config, &clock);
         let watching = vital.spawn("the watch over the board", watch.run());
@@ -159,6 +161,7 @@ impl Works {
         helpers.extend([
             vital.spawn("the watch over deadlines", service.clone().watch_deadlines()),
             vital.spawn("the way to others", service.clone().overflow()),
+            vital.spawn("the look at the bill", service.clone().reconcile()),
             vital.spawn("the watch over readings", service.clone().release_readings()),
             vital.spawn("pruning", upkeep::prune(store.clone())),
             tokio::spawn(upkeep::look_again(store.clone())),
@@ -185,31 +188,28 @@ impl Works {
         } else {
             helpers.push(tokio::spawn(swallow(backstage.notices)));
         }
-        Ok(Self { service, store, identity, engine, dispatch, mqtt, rules, helpers, stop })
+        Ok(Self { service, store, identity, engine, dispatch, mqtt, rules, tokens, helpers, stop })
     }
 
-    /// Tries again what may go better now: the model, the broker's certificates and passwords, the policy,
-    /// whoever rests.
+    /// Tries again what may go better now: the model, the broker's certificates and passwords, tokens, the
+    /// policy, whoever rests.
     fn reload(&self) {
         // A full channel means that the engine is at work and has nothing to load.
         let asked = self.engine.as_ref().is_some_and(|e| e.commands.try_send(Command::Reload).is_ok());
-        tracing::info!(asked, "SIGHUP: loading the model again if it is not loaded");
         if let Some((_, renew)) = &self.mqtt {
             renew.now();
         }
-        let alert = match self.rules.reread() {
-            Reread::Taken => None,
-            Reread::Unreadable(why) => Some(why),
-            Reread::Looser(why) => {
-                tracing::warn!(
-                    why,
-                    "the policy on disk is looser than the one that holds; it waits for a restart"
-                );
-                None
-            }
-        };
-        self.service.set_egress_alert(alert);
+        let mut trouble = self.tokens.renew();
+        match self.rules.reread() {
+            Reread::Taken => {}
+            Reread::Unreadable(why) => trouble.push(why),
+            Reread::Looser(why) => trouble.push(format!(
+                "the policy on disk waits for a restart, for it is looser than the one that holds: {why}"
+            )),
+        }
+        self.service.set_egress_alert((!trouble.is_empty()).then(|| trouble.join("; ")));
         self.service.try_remotes_again();
+        tracing::info!(model = asked, "SIGHUP: everything was read and is tried again");
     }
 
     async fn end(self) {

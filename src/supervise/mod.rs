@@ -16,6 +16,7 @@ mod remotes;
 mod rules;
 mod signals;
 mod systemd;
+mod tokens;
 mod upkeep;
 mod vital;
 

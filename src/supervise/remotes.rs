@@ -1,17 +1,12 @@
 //! From the configuration to everybody off the device, and to the policy that says what may go there.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use rustix::process::{DumpableBehavior, set_dumpable_behavior};
-
-use super::StartError;
+use super::{StartError, tokens::Tokens};
 use crate::{
     cloud::{
-        Budget, Cap, Http, HttpOptions, Listing, Price, RemoteOptions, Remotes, Router, Scope, Site, Timers,
+        Budget, Cap, Credential, Http, HttpOptions, Hub, Listing, Price, RemoteOptions, Remotes, Router,
+        Scope, Site, Timers,
     },
     config::{self, Config},
     domain::{ClientId, MicroUsd, Secret, limits},
@@ -19,53 +14,56 @@ use crate::{
     task::Tasks,
 };
 
-/// Makes them; nothing is sent yet.
-pub(super) fn remotes(config: &Config, tasks: &Tasks) -> Result<Arc<Remotes>, StartError> {
+/// Makes them; nothing is sent yet. And the tokens that they use.
+pub(super) fn remotes(config: &Config, tasks: &Tasks) -> Result<(Arc<Remotes>, Tokens), StartError> {
     let c = &config.cloud;
-    let seconds = |n: usize| Duration::from_secs(n as u64);
-    let token = token(c.token_file.as_deref())?;
-    let mut secrets = token.is_some();
-    let router = match token {
+    let mut tokens = Tokens::default();
+    let router = match cloud_token(c, &mut tokens)? {
         None => None,
-        Some(token) => {
-            let options = HttpOptions {
-                base_url: c.base_url.clone(),
-                token: Some(token),
-                proxy: c.proxy.clone(),
-                proxy_credentials: secret(
-                    "cloud.proxy_credentials_file",
-                    c.proxy_credentials_file.as_deref(),
-                )?,
-                ca: c.ca.clone(),
-                connect_timeout: seconds(c.connect_timeout_s),
-                bill_to: c.bill_to.clone(),
-                names_provider: true,
-            };
-            let http = Http::new(&options).map_err(|e| wrong("cloud", &e))?;
+        Some(credential) => {
+            let way = way(c, &c.base_url, credential)?;
+            let options = HttpOptions { bill_to: c.bill_to.clone(), names_provider: true, ..way };
             Some(Router {
                 model: c.model.clone(),
                 prices: config.price.iter().map(price).collect(),
-                carrier: Box::new(http),
+                carrier: Box::new(Http::new(&options).map_err(|e| wrong("cloud", &e))?),
                 calls_max: c.calls_max,
             })
         }
     };
-    let mut sites = Vec::new();
-    for site in &config.site {
-        secrets |= site.token_file.is_some();
-        sites.push(self::site(site, seconds(c.connect_timeout_s))?);
-    }
-    if secrets {
-        // A core dump would hold the token.
-        let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
-    }
+    let billing = tokens.read("cloud.billing_token_file", c.billing_token_file.as_deref())?;
+    let hub = match billing.filter(|_| router.is_some()) {
+        None => None,
+        Some(credential) => {
+            let hub = Hub::new(&way(c, &c.hub_url, credential)?, c.bill_to.as_deref());
+            Some(hub.map_err(|e| wrong("cloud", &e))?)
+        }
+    };
+    let sites: Result<_, _> = config.site.iter().map(|site| self::site(c, site, &mut tokens)).collect();
     let timers = Timers {
         first_byte: seconds(c.first_byte_timeout_s),
         gap: seconds(c.gap_timeout_s),
         total: limits::CALL_TOTAL_MAX,
     };
     let options = RemoteOptions { prefer: c.prefer, attempts: c.attempts, timers };
-    Ok(Arc::new(Remotes::new(router, sites, options, budget(config, tasks))))
+    let remotes = Remotes::new(router, sites?, options, budget(config, tasks)).with_hub(hub);
+    Ok((Arc::new(remotes), tokens))
+}
+
+/// The way to a server of the cloud.
+fn way(c: &config::Cloud, base_url: &str, credential: Credential) -> Result<HttpOptions, StartError> {
+    let read = |path: &PathBuf| Secret::read("cloud.proxy_credentials_file", path);
+    let proxy_credentials =
+        c.proxy_credentials_file.as_ref().map(read).transpose().map_err(StartError::Configuration)?;
+    Ok(HttpOptions {
+        base_url: base_url.into(),
+        credential,
+        proxy: c.proxy.clone(),
+        proxy_credentials,
+        ca: c.ca.clone(),
+        connect_timeout: seconds(c.connect_timeout_s),
+        ..HttpOptions::default()
+    })
 }
 
 /// The policy of the file; one that cannot be read lets nothing go.
@@ -78,32 +76,29 @@ pub(super) fn policy(config: &Config) -> Result<Policy, String> {
 }
 
 /// The token of a file, or else of systemd's credential.
-fn token(file: Option<&Path>) -> Result<Option<Secret>, StartError> {
-    if file.is_some() {
-        return secret("cloud.token_file", file);
+fn cloud_token(c: &config::Cloud, tokens: &mut Tokens) -> Result<Option<Credential>, StartError> {
+    if c.token_file.is_some() {
+        return tokens.read("cloud.token_file", c.token_file.as_deref());
     }
     let Some(dir) = std::env::var_os("CREDENTIALS_DIRECTORY") else { return Ok(None) };
     let path = PathBuf::from(dir).join("hf-token");
-    if !path.exists() {
-        return Ok(None);
-    }
-    secret("the credential hf-token", Some(&path))
+    tokens.read("the credential hf-token", path.exists().then_some(path.as_path()))
 }
 
-fn secret(key: &str, file: Option<&Path>) -> Result<Option<Secret>, StartError> {
-    file.map(|path| Secret::read(key, path)).transpose().map_err(StartError::Configuration)
+fn seconds(n: usize) -> Duration {
+    Duration::from_secs(n as u64)
 }
 
 fn wrong(section: &str, why: &str) -> StartError {
     StartError::Configuration(format!("[{section}] {why}"))
 }
 
-fn site(site: &config::Site, connect_timeout: Duration) -> Result<Site, StartError> {
+fn site(c: &config::Cloud, site: &config::Site, tokens: &mut Tokens) -> Result<Site, StartError> {
     let options = HttpOptions {
         base_url: site.base_url.clone(),
-        token: secret("site.token_file", site.token_file.as_deref())?,
+        credential: tokens.read("site.token_file", site.token_file.as_deref())?.unwrap_or_default(),
         ca: site.ca.clone(),
-        connect_timeout,
+        connect_timeout: seconds(c.connect_timeout_s),
         ..HttpOptions::default()
     };
     let http = Http::new(&options).map_err(|e| wrong(&format!("site {}", site.name), &e))?;
@@ -116,7 +111,7 @@ fn site(site: &config::Site, connect_timeout: Duration) -> Result<Site, StartErr
             price: Some(Price::FREE),
             tools: Some(site.tools),
             schema: Some(site.structured_output),
-            images: None,
+            images: Some(site.images),
             first_token: None,
             throughput: None,
         },

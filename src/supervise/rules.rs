@@ -66,7 +66,7 @@ impl Rules {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::{fs, os::unix::fs::PermissionsExt};
 
     use super::*;
 
@@ -95,6 +95,9 @@ mod tests {
         fs::write(&file, ALLOW).unwrap();
         assert!(matches!(rules.reread(), Reread::Looser(_)));
         assert_eq!(count(), 0);
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o666)).unwrap();
+        let Reread::Unreadable(why) = rules.reread() else { panic!("anybody can write it") };
+        assert!(why.contains("chmod 0644"), "{why}");
         let (_, trouble) = Rules::begin(&Config {
             policy: crate::config::Policy { file: Some(dir.path().join("none")) },
             ..Config::default()

@@ -34,7 +34,8 @@ pub(super) async fn look_again(store: Store) {
 pub(super) async fn keep_ledger(service: Service) {
     loop {
         tokio::time::sleep(limits::TALLY_INTERVAL).await;
-        if let Err(error) = service.write_tally().await {
+        let written = service.write_tally().await;
+        if let Err(error) = written.and(service.date_the_undated().await) {
             tracing::warn!(%error, "usage could not be written to the ledger");
         }
     }

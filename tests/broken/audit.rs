@@ -3,11 +3,12 @@
 use std::{fs, process::Command};
 
 use outpost::{
-    domain::{ClientId, Clock, RequestId, SystemClock, Zone},
+    domain::{ClientId, Clock, RequestId, SystemClock, Zone, hex},
     store::{AuditEntry, AuditEvent, Backend, Db, Digest, Op, RequestKey, StoreOptions},
 };
 use rusqlite::Connection;
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 
 use crate::{did, node::Node};
 
@@ -39,6 +40,25 @@ fn node() -> Node {
     }
     db.close().unwrap();
     node
+}
+
+/// An export in which row 3 says something else and all hashes fit.
+fn forged(export: &str) -> String {
+    let mut lines = export.lines();
+    let (mut out, mut prev) = (vec![lines.next().unwrap().to_owned()], None);
+    for line in lines {
+        let (_, line) = line.split_once(' ').unwrap();
+        let mut line = line.replace("\"bytes_out\":102", "\"bytes_out\":2");
+        if let Some(prev) = prev {
+            let mut row: Value = serde_json::from_str(&line).unwrap();
+            row["prev"] = Value::String(prev);
+            line = row.to_string();
+        }
+        let hash = hex(&Sha256::digest(line.as_bytes()));
+        out.push(format!("{hash} {line}"));
+        prev = Some(hash);
+    }
+    out.join("\n")
 }
 
 /// Exit code, and what it says.
@@ -79,7 +99,6 @@ fn an_audit_that_was_edited_is_found_out() {
     let kept = kept.to_str().unwrap().to_owned();
     assert_eq!(audit(&node, &["verify", "--file", &kept, "--head", &place]).0, Some(0));
 
-    // Somebody who knows how makes the hash of the changed row fit as well.
     let (code, said) =
         after(&mut node, "UPDATE audit SET line = replace(line, '103', '903') WHERE seq = 4", &["verify"]);
     assert_eq!(code, Some(65), "{said}");
@@ -95,6 +114,20 @@ fn an_audit_that_was_edited_is_found_out() {
     let (code, said) = audit(&node, &["--json", "verify", "--file", &kept]);
     assert!(code == Some(65) && said.contains("row 2"), "{said}");
     assert_eq!(serde_json::from_str::<Value>(&audit(&node, &["verify", "--json"]).1).unwrap()["rows"], 3);
+    // Somebody who knows how makes every hash from there on fit: that is found by who knows a later place.
+    fs::write(&kept, forged(&export)).unwrap();
+    let (code, said) = audit(&node, &["verify", "--file", &kept]);
+    assert!(code == Some(0) && said.starts_with("6 rows"), "{said}");
+    let (code, said) = audit(&node, &["verify", "--file", &kept, "--head", &place]);
+    assert!(code == Some(65) && said.contains("row 6 is not the one whose hash is known"), "{said}");
+    // What is older than what is kept is no forgery.
+    let rows: Vec<&str> = export.lines().collect();
+    let of = |n: usize| format!("{n}:{}", rows[n].split_once(' ').unwrap().0);
+    let later = [&[format!("# outpost audit behind {}", of(2)).as_str()], &rows[3..]].concat().join("\n");
+    fs::write(&kept, later).unwrap();
+    let (code, said) = audit(&node, &["verify", "--file", &kept, "--head", &of(1)]);
+    assert!(code == Some(69) && said.contains("row 1 is older than what is kept"), "{said}");
+    assert_eq!(audit(&node, &["verify", "--file", &kept, "--head", &of(5)]).0, Some(0));
     did(
         "rows of the audit were changed, dropped, cut off at the end",
         "`outpost audit verify` names the first row that is wrong; a cut end is found with `--head`",

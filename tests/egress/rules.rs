@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    allow::{Allow, CLASSES, Facts},
+    allow::{Allow, CLASSES, Facts, LANES, SOCKET_LANE},
     asked::{Asked, WORDS},
     dice::Dice,
     market,
@@ -37,6 +37,8 @@ pub(crate) struct Rules {
     allows: Vec<Allow>,
     words: Vec<&'static str>,
     findings: Vec<&'static str>,
+    /// For which lanes these are kept; empty: for all.
+    kept_lanes: Vec<&'static str>,
     facts: BTreeMap<&'static str, Facts>,
 }
 
@@ -51,6 +53,7 @@ impl Rules {
             allows,
             words: WORDS.into_iter().filter(|_| dice.one_in(3)).collect(),
             findings: FINDINGS.into_iter().filter(|_| dice.one_in(6)).collect(),
+            kept_lanes: if dice.one_in(3) { vec![*dice.pick(&LANES)] } else { Vec::new() },
             facts,
         };
         // Where a rule that denies stands makes no difference.
@@ -62,9 +65,9 @@ impl Rules {
     fn toml(&self, at: usize) -> String {
         let mut rules: Vec<String> = self.allows.iter().map(Allow::toml).collect();
         if !(self.words.is_empty() && self.findings.is_empty()) {
-            let (words, findings) = (&self.words, &self.findings);
+            let (words, findings, lanes) = (&self.words, &self.findings, &self.kept_lanes);
             rules.insert(at, format!(
-                "[[rule]]\nname = \"keep\"\neffect = \"deny\"\nwhen = {{ contains = {words:?}, detector = {findings:?} }}\n"
+                "[[rule]]\nname = \"keep\"\neffect = \"deny\"\nwhen = {{ contains = {words:?}, detector = {findings:?}, lane = {lanes:?} }}\n"
             ));
         }
         let facts: String = self.facts.iter().map(|(name, facts)| facts.toml(name)).collect();
@@ -102,7 +105,9 @@ impl Rules {
         let spoken = self.words.iter().any(|word| request.speaks_of(word));
         let planted = request.secrets.iter();
         let mut meant = planted.flat_map(|(kind, _)| self.findings.iter().map(|name| kind.is_meant_by(name)));
-        if counts(Part::Words) && spoken || counts(Part::Findings) && meant.any(|is| is) {
+        let lanes = &self.kept_lanes;
+        let kept = lanes.is_empty() || request.lane.is_some() || lanes.contains(&SOCKET_LANE);
+        if kept && (counts(Part::Words) && spoken || counts(Part::Findings) && meant.any(|is| is)) {
             return None;
         }
         if counts(Part::ZoneMax) && request.zone_max != "cloud" {

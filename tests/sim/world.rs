@@ -41,7 +41,7 @@ use crate::{
 /// On a bad day every other call goes wrong.
 const FAULTS: Faults = Faults { refuses: 4, breaks: 6, hangs: 8 };
 /// On some days this is not enough.
-const USD_PER_DAY: f64 = 0.000_2;
+const USD_PER_DAY: f64 = 0.001;
 
 /// Which bugs are planted.
 #[allow(clippy::struct_excessive_bools, reason = "one for each bug")]

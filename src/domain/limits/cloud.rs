@@ -10,8 +10,8 @@ pub const CATALOGUE_MODELS_MAX: usize = 2_000;
 pub const CATALOGUE_PROVIDERS_MAX: usize = 64;
 /// The catalogue, bytes. Beyond: it is not read, and the last one that was is used.
 pub const CATALOGUE_BYTES_MAX: usize = 4 * 1024 * KIB;
-/// For the catalogue to come. Beyond: as above.
-pub const CATALOGUE_TIMEOUT: Duration = Duration::from_secs(10);
+/// For a document to come: the catalogue, the bill. Beyond: as above.
+pub const DOCUMENT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a catalogue is used before it is asked for again.
 pub const CATALOGUE_TTL: Duration = Duration::from_mins(5);
 /// The same after it could not be had.
@@ -78,3 +78,11 @@ pub const IMAGE_TOKENS_LIKELY: u64 = 1_000;
 pub const TEMPLATE_TOKENS_MAX: u64 = 1_024;
 /// A provider's failures count half after so long.
 pub const FAILURES_HALVE: Duration = Duration::from_mins(10);
+/// A bill, bytes. Beyond: it is not read.
+pub const BILL_BYTES_MAX: usize = 8 * 1024 * KIB;
+/// Between two readings of the bill.
+pub const BILL_INTERVAL: Duration = Duration::from_hours(1);
+/// Calls of so long ago are looked up in the bill: by then every price is on it.
+pub const BILL_REACH: Duration = Duration::from_hours(48);
+/// Calls that are looked up at once, the newest first.
+pub const BILL_CALLS_MAX: usize = 2_000;

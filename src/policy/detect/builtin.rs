@@ -120,11 +120,17 @@ fn ipv4(text: &str) -> Vec<Span> {
     whole(text, text.parse::<Ipv4Addr>().is_ok() || text.split('.').all(octet))
 }
 
+/// The longest text of an address: eight groups, the last two as IPv4.
+const IPV6_BYTES_MAX: usize = 45;
+
 /// The first group from which on the rest is an address: a word of hexadecimal letters may stand before it.
 fn ipv6(text: &str) -> Vec<Span> {
     // Colons that end a sentence are not the address's.
     let end = if text.ends_with("::") { text.len() } else { text.trim_end_matches(':').len() };
-    let groups = std::iter::once(0).chain(text.match_indices(':').map(|(at, _)| at + 1));
+    // The pattern takes as much as it gets; only its end can be an address.
+    let near = end.saturating_sub(IPV6_BYTES_MAX);
+    let groups = text[near..].match_indices(':').map(|(at, _)| near + at + 1);
+    let groups = std::iter::once(near).chain(groups);
     let good = |part: &str| part.bytes().any(|b| b.is_ascii_hexdigit()) && part.parse::<Ipv6Addr>().is_ok();
     let start = groups.take_while(|at| *at < end).find(|at| good(&text[*at..end]));
     start.map(|start| Span { start, end }).into_iter().collect()

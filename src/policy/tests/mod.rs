@@ -63,6 +63,7 @@ fn subject<'a>(policy: &Policy, client: &'a ClientId) -> Subject<'a> {
         client,
         uid: None,
         lane: Lane::Batch,
+        chose_lane: false,
         topic: Some("plant/press-3/telemetry"),
         task: None,
         class: policy.classes().of(Some("public")),

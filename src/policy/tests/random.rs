@@ -95,6 +95,7 @@ fn permit(policy: &Policy, ask: &Ask) -> Result<Permit, Denial> {
         client: &ask.client,
         uid: None,
         lane: ask.lane,
+        chose_lane: false,
         topic: None,
         task: None,
         class: policy.classes().of(Some(ask.class)),

@@ -53,7 +53,7 @@ fn who_was_asked_elsewhere_in_vain_has_its_turn_back() {
     put(&mut queue, "b", Lane::Normal, 100, "newer").unwrap();
     let place = queue.reserve(&client("a"), Lane::Normal, 10, None).unwrap();
     queue.put_back(late, place, work(100), "late");
-    assert_eq!([queue.pop(), queue.pop()], [Some("new"), Some("late")]);
+    assert_eq!([queue.pop(), queue.pop()], [Some("late"), Some("new")]);
 }
 
 #[test]

@@ -45,7 +45,7 @@ fn settle(db: &mut Db, seq: u64, cost: u64) -> Reply {
 
 fn open(db: &mut Db) -> Vec<(u64, MicroUsd)> {
     match run(db, Op::OpenEgress).unwrap() {
-        Reply::Egress(open) => open.into_iter().map(|egress| (egress.seq, egress.reserved)).collect(),
+        Reply::Egress(open) => open.into_iter().map(|egress| (egress.seq, egress.cost)).collect(),
         other => panic!("{other:?}"),
     }
 }

@@ -2,7 +2,7 @@
 
 use axum::{
     Extension, Json,
-    extract::{Path, Query, Request, State},
+    extract::{Path, Query, Request, State, rejection::QueryRejection},
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -109,8 +109,9 @@ pub(super) struct ModelsQuery {
 /// `GET /v1/models`: what can be asked without more ado; `?zone=cloud`: the cloud's catalogue.
 pub(super) async fn models(
     State(app): State<App>,
-    Query(query): Query<ModelsQuery>,
+    query: Result<Query<ModelsQuery>, QueryRejection>,
 ) -> Result<Json<Value>, Failure> {
+    let Query(query) = query.map_err(|e| Error::invalid("zone", e.body_text()))?;
     let zone = match query.zone.as_deref() {
         None => None,
         Some(name) => Some(Zone::named(name).ok_or_else(|| {

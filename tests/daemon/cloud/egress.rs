@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use super::{OPEN, Plant, chat};
+use super::{OPEN, Plant, chat, me};
 use crate::{
     harness::{binary, until, with},
     hf::script,
@@ -28,11 +28,10 @@ when = { contains = ["recipe_id"] }
 [detector.serial]
 pattern = "SN-[0-9]{8}"
 "#;
-const ME: &str = "[[client]]\nname = \"me\"\nuid = 0\ndata_class = \"public\"\n";
 
 #[test]
 fn without_a_policy_nothing_leaves_and_the_denial_is_on_record() {
-    let plant = Plant::without_model("version = 1\n", ME);
+    let plant = Plant::without_model("version = 1\n", &me("data_class = \"public\"\n"));
     let answer = plant.ask("org/small", "hi");
     assert_eq!((answer.status, answer.json()["error"]["code"].as_str()), (403, Some("policy_denied")));
     assert!(plant.router.seen().is_empty(), "not even the catalogue is asked for");
@@ -43,7 +42,7 @@ fn without_a_policy_nothing_leaves_and_the_denial_is_on_record() {
 
 #[test]
 fn what_a_rule_forbids_stays_and_what_it_lets_go_goes_as_explained() {
-    let plant = Plant::without_model(CAREFUL, ME);
+    let plant = Plant::without_model(CAREFUL, &me("data_class = \"public\"\n"));
     for (body, code) in [
         (chat("org/small", "RECIPE_ID 7"), "policy_denied"),
         (with(chat("org/small", "hi"), json!({"outpost": {"data_class": "restricted"}})), "policy_denied"),
@@ -89,7 +88,7 @@ fn explain(plant: &Plant, request: &Value) -> Value {
 
 #[test]
 fn what_was_replaced_is_put_back_in_streams_however_they_are_cut() {
-    let plant = Plant::without_model(CAREFUL, ME);
+    let plant = Plant::without_model(CAREFUL, &me("data_class = \"public\"\n"));
     plant.router.play(None, 1, |seen| {
         let answer = format!("seen: {}", seen.prompt());
         let mut play = vec![script::stream_head(&seen.provider)];
@@ -112,14 +111,14 @@ fn a_policy_gets_tighter_at_sighup_and_looser_only_at_a_restart() {
     let mut plant = Plant::without_model(OPEN, "");
     assert_eq!(plant.ask("org/small", "hi").status, 200);
     fs::write(plant.policy_file(), "version = 1\n").unwrap();
-    plant.daemon.signal(rustix::process::Signal::HUP);
+    plant.daemon.reload();
     until("it is tighter", || (plant.ask("org/small", "hi").status == 403).then_some(()));
     fs::write(plant.policy_file(), OPEN).unwrap();
-    plant.daemon.signal(rustix::process::Signal::HUP);
+    plant.daemon.reload();
     until("it says why not", || plant.daemon.log().contains("waits for a restart").then_some(()));
     assert_eq!(plant.ask("org/small", "hi").status, 403);
     fs::write(plant.policy_file(), "version = \n").unwrap();
-    plant.daemon.signal(rustix::process::Signal::HUP);
+    plant.daemon.reload();
     let status = plant.daemon.status_when("it alerts", |status| !status["egress"].is_null());
     assert!(status["egress"].as_str().unwrap().contains("nothing leaves the device"), "{status}");
     fs::write(plant.policy_file(), OPEN).unwrap();

@@ -1,5 +1,6 @@
 //! Answers from elsewhere: the router's stand-in, real daemons, and everything that can go wrong between.
 
+mod bill;
 mod budget;
 mod egress;
 mod failures;
@@ -31,6 +32,11 @@ name = "premises"
 effect = "allow"
 to = { zone = "site" }
 "#;
+
+/// Names whoever runs the tests `me`.
+pub(crate) fn me(more: &str) -> String {
+    format!("[[client]]\nname = \"me\"\nuid = {}\n{more}", rustix::process::getuid().as_raw())
+}
 
 /// A router, a daemon that knows it, and their files.
 pub(crate) struct Plant {

@@ -1,6 +1,6 @@
 //! The way there: names, TLS, proxies, tokens.
 
-use std::{fs, os::unix::fs::PermissionsExt};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
 use tokio_rustls::rustls::{
     ServerConfig,
@@ -12,7 +12,7 @@ use super::{OPEN, Plant, chat};
 use crate::{
     authority::Authority,
     harness::{Daemon, binary, with},
-    hf::{Router, front, script},
+    hf::{Router, TOKEN, front, script, script::Step},
 };
 
 #[test]
@@ -31,26 +31,72 @@ fn a_name_that_nobody_knows_and_a_port_where_nobody_listens_are_told_as_what_the
 
 #[test]
 fn the_network_that_is_cut_in_the_middle_ends_a_stream_and_is_booked() {
-    let mut plant = Plant::without_model(OPEN, "");
+    let plant = Plant::without_model(OPEN, "");
     plant.router.play(None, 1, |seen| {
-        vec![script::stream_head(&seen.provider), script::text("half of "), script::Step::Reset]
+        vec![script::stream_head(&seen.provider), script::text("half of "), Step::Pause, Step::Reset]
     });
     let body = with(chat("org/small:scaleway", "hi"), serde_json::json!({"stream": true}));
-    let events = plant.daemon.chat(&body).events();
-    assert_eq!(events.last().unwrap()["error"]["code"], "provider_error", "{events:?}");
+    let mut caller = plant.daemon.connect();
+    caller.stream("/v1/chat/completions", &body);
+    caller.read_until("half of ");
+    plant.router.go_on();
+    caller.read_until("provider_error");
     let settled = plant.audit().into_iter().find(|row| row["event"] == "settled").unwrap();
     assert!(settled["reason"].as_str().unwrap().starts_with("broken"), "{settled}");
     assert!(settled["cost_micro_usd"].as_u64().unwrap() > 0, "what came is likely to be on the bill");
-    // And before the first byte: nothing is.
-    plant.daemon.signal(rustix::process::Signal::HUP);
-    plant.router.play(None, 1, |_| vec![script::Step::Reset]);
+    // And before the first byte: who has got the prompt may write a bill for it all the same.
+    plant.daemon.reload();
+    plant.router.play(None, 1, |_| vec![Step::Reset]);
     let answer = plant.ask("org/small", "hi");
     assert_eq!(answer.status, 200, "another provider answers: {}", answer.json());
-    let free =
-        plant.audit().into_iter().filter(|row| row["event"] == "settled" && row["cost_micro_usd"] == 0);
-    assert_eq!(free.count(), 1);
-    plant.daemon.signal(rustix::process::Signal::TERM);
-    plant.daemon.ended();
+    let settled = plant.audit().into_iter().rfind(|row| row["reason"].as_str().unwrap().starts_with("down"));
+    assert!(settled.unwrap()["cost_micro_usd"].as_u64().unwrap() > 0);
+}
+
+#[test]
+fn a_name_that_is_lost_while_the_catalogue_is_known_costs_nothing_and_rests() {
+    // The proxy looks names up: here it is the name service that goes away.
+    let proxy = front::Proxy::start("bWU6c2VjcmV0");
+    let files = tempfile::tempdir().unwrap();
+    let credentials = files.path().join("proxy");
+    fs::write(&credentials, "me:secret").unwrap();
+    fs::set_permissions(&credentials, fs::Permissions::from_mode(0o600)).unwrap();
+    let authority = Authority::new("ours");
+    let ca = files.path().join("ca.pem");
+    authority.write(&ca);
+    let router = Router::start();
+    let port = front::tls(server_config(&authority, files.path()), router.port());
+    let settings = [
+        format!("cloud.proxy=http://127.0.0.1:{}", proxy.port),
+        format!("cloud.proxy_credentials_file={}", credentials.display()),
+        format!("cloud.ca={}", ca.display()),
+    ];
+    let settings = settings.each_ref().map(String::as_str);
+    let base_url = format!("https://localhost:{port}/v1");
+    let plant = Plant::at(router, &base_url, (OPEN, ""), &settings, Daemon::start_without_model);
+    assert_eq!(plant.ask("org/small", "hi").status, 200);
+    proxy.forget_names();
+    let error = plant.ask("org/small", "hi").json();
+    assert!(error["error"]["message"].as_str().unwrap().contains("unreachable"), "{error}");
+    assert_eq!(plant.router.prompts().len(), 1, "nobody heard of the second");
+    let settled: Vec<_> = plant.audit().into_iter().filter(|row| row["event"] == "settled").collect();
+    assert_eq!(settled[1]["cost_micro_usd"], 0, "{settled:?}");
+    assert!(settled[1]["reason"].as_str().unwrap().starts_with("unreachable"), "{settled:?}");
+    assert_eq!(plant.daemon.status()["zones"]["cloud"], "breaker open");
+}
+
+/// A server's side of TLS for `localhost`.
+fn server_config(authority: &Authority, dir: &Path) -> ServerConfig {
+    authority.issue(dir, "server", &["localhost"], 2099);
+    ServerConfig::builder_with_provider(ring::default_provider().into())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(
+            vec![CertificateDer::from_pem_file(dir.join("server.pem")).unwrap()],
+            PrivateKeyDer::from_pem_file(dir.join("server.key")).unwrap(),
+        )
+        .unwrap()
 }
 
 #[test]
@@ -60,16 +106,7 @@ fn tls_wants_an_authority_and_a_proxy_wants_a_name() {
     let (ours, other) = (Authority::new("ours"), Authority::new("another"));
     ours.write(&dir.join("ca.pem"));
     other.write(&dir.join("other.pem"));
-    ours.issue(dir, "server", &["localhost"], 2099);
-    let config = ServerConfig::builder_with_provider(ring::default_provider().into())
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(
-            vec![CertificateDer::from_pem_file(dir.join("server.pem")).unwrap()],
-            PrivateKeyDer::from_pem_file(dir.join("server.key")).unwrap(),
-        )
-        .unwrap();
+    let config = server_config(&ours, dir);
     for (name, secret) in [("good", "me:secret"), ("bad", "me:guess")] {
         fs::write(dir.join(name), secret).unwrap();
         fs::set_permissions(dir.join(name), fs::Permissions::from_mode(0o600)).unwrap();
@@ -101,16 +138,25 @@ fn tls_wants_an_authority_and_a_proxy_wants_a_name() {
 
 #[test]
 fn a_token_that_others_can_read_is_refused_and_one_that_is_wrong_is_told() {
-    let mut plant = Plant::without_model(OPEN, "");
+    let plant = Plant::without_model(OPEN, "");
     let token = plant.files.path().join("token");
+    let ask = || plant.ask("org/small", "hi");
+    assert_eq!(ask().status, 200);
     fs::write(&token, "hf_wrong").unwrap();
-    plant.daemon.signal(rustix::process::Signal::TERM);
-    plant.daemon.restart();
-    let error = plant.ask("org/small", "hi").json();
+    plant.daemon.reload();
+    let error = ask().json();
     assert!(error["error"]["message"].as_str().unwrap().contains("unauthenticated"), "{error}");
     assert_eq!(plant.daemon.status()["zones"]["cloud"], "breaker open");
-    plant.daemon.signal(rustix::process::Signal::TERM);
-    plant.daemon.ended();
+    fs::write(&token, TOKEN).unwrap();
+    plant.daemon.reload();
+    assert_eq!(ask().status, 200, "a renewed token is taken without a restart");
+    fs::remove_file(&token).unwrap();
+    plant.daemon.reload();
+    assert_eq!(ask().status, 200, "one that is gone stays as it was");
+    let alert = plant.daemon.status()["egress"].as_str().unwrap().to_owned();
+    assert!(alert.contains("`cloud.token_file`"), "{alert}");
+    assert_secret(&plant, &[TOKEN, "hf_wrong"]);
+    fs::write(&token, "hf_wrong").unwrap();
     fs::set_permissions(&token, fs::Permissions::from_mode(0o644)).unwrap();
     let out = binary()
         .args(["serve", "--socket", &plant.files.path().join("x.sock").display().to_string()])
@@ -121,4 +167,16 @@ fn a_token_that_others_can_read_is_refused_and_one_that_is_wrong_is_told() {
     let words = String::from_utf8_lossy(&out.stderr).into_owned();
     assert_eq!(out.status.code(), Some(78), "{words}");
     assert!(words.contains("anybody can read") && !words.contains("hf_wrong"), "{words}");
+}
+
+/// Nothing that anybody can read holds a token.
+fn assert_secret(plant: &Plant, tokens: &[&str]) {
+    let daemon = &plant.daemon;
+    let mut said = vec![daemon.log()];
+    for path in ["/v1/status", "/v1/audit", "/v1/usage", "/v1/models?zone=cloud", "/metrics"] {
+        said.push(String::from_utf8_lossy(&daemon.get(path).body).into_owned());
+    }
+    for token in tokens {
+        assert!(said.iter().all(|text| !text.contains(token)), "{token} is in one of them: {said:?}");
+    }
 }

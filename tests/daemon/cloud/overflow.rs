@@ -178,11 +178,11 @@ fn nothing_is_lost_when_the_daemon_dies_between_the_providers_answer_and_the_fin
         let mut play = script::echo(seen);
         // Everything but the end has come.
         play.truncate(play.len() - 2);
-        play.push(script::Step::Silence);
+        play.push(script::Step::Pause);
         play
     });
     accept(&plant, "paid", chat("org/small", "hi"), 120_000);
-    plant.router.wait_for_prompts(1);
+    plant.router.wait_for_paused(1);
     plant.daemon.signal(rustix::process::Signal::KILL);
     plant.daemon.restart();
     let answer = the_final(&plant, "paid");

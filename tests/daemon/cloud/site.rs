@@ -2,7 +2,6 @@
 
 use std::net::{TcpListener, TcpStream};
 
-use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use super::{OPEN, Plant, chat};
@@ -136,7 +135,7 @@ fn a_token_that_a_site_does_not_take_is_told_and_tried_again_at_sighup() {
         "{}",
         error.json()
     );
-    plant.daemon.signal(Signal::HUP);
+    plant.daemon.reload();
     until("it is asked again", || (ask(&plant, NAME, "hi").status == 200).then_some(()));
     assert_eq!(zone(&plant).0, "ok");
 }
@@ -152,7 +151,7 @@ fn a_site_that_is_not_there_is_told_and_asked_again_when_it_is_back() {
     let (state, why) = zone(&plant);
     assert!(state == "breaker open" && why.contains("unreachable"), "{state}: {why}");
     server.start_again();
-    plant.daemon.signal(Signal::HUP);
+    plant.daemon.reload();
     until("it is asked again", || (ask(&plant, NAME, "hi").status == 200).then_some(()));
     let audit = plant.audit();
     let count = |event: &str| audit.iter().filter(|row| row["event"] == event).count();

@@ -2,7 +2,10 @@
 
 use std::{
     net::TcpListener as StdListener,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
 };
 
@@ -48,20 +51,28 @@ pub(crate) fn tls(config: ServerConfig, port: u16) -> u16 {
 pub(crate) struct Proxy {
     pub(crate) port: u16,
     heads: Arc<Mutex<Vec<String>>>,
+    nameless: Arc<AtomicBool>,
 }
 
 impl Proxy {
     pub(crate) fn start(credentials: &'static str) -> Self {
         let (port, listener) = listener();
         let heads: Arc<Mutex<Vec<String>>> = Arc::default();
-        let seen = Arc::clone(&heads);
+        let nameless: Arc<AtomicBool> = Arc::default();
+        let (seen, knows_none) = (Arc::clone(&heads), Arc::clone(&nameless));
         serve(async move {
             let listener = TcpListener::from_std(listener).unwrap();
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(pass(stream, credentials, Arc::clone(&seen)));
+                let lost = knows_none.load(Ordering::Relaxed);
+                tokio::spawn(pass(stream, credentials, Arc::clone(&seen), lost));
             }
         });
-        Self { port, heads }
+        Self { port, heads, nameless }
+    }
+
+    /// From now on it finds nobody by name.
+    pub(crate) fn forget_names(&self) {
+        self.nameless.store(true, Ordering::Relaxed);
     }
 
     /// The heads of what came.
@@ -70,7 +81,7 @@ impl Proxy {
     }
 }
 
-async fn pass(mut stream: TcpStream, credentials: &str, seen: Arc<Mutex<Vec<String>>>) {
+async fn pass(mut stream: TcpStream, credentials: &str, seen: Arc<Mutex<Vec<String>>>, lost: bool) {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         let Ok(byte) = stream.read_u8().await else { return };
@@ -87,6 +98,11 @@ async fn pass(mut stream: TcpStream, credentials: &str, seen: Arc<Mutex<Vec<Stri
         let _ = stream.write_all(refusal.as_bytes()).await;
         return;
     };
+    if lost {
+        let refusal = "HTTP/1.1 502 Bad Gateway\r\ncontent-length: 22\r\n\r\nNo address of the name";
+        let _ = stream.write_all(refusal.as_bytes()).await;
+        return;
+    }
     let Ok(mut there) = TcpStream::connect(target).await else { return };
     let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await;
     let _ = copy_bidirectional(&mut stream, &mut there).await;

@@ -9,6 +9,7 @@
 pub(crate) mod catalogue;
 pub(crate) mod faults;
 pub(crate) mod front;
+pub(crate) mod hub;
 pub(crate) mod script;
 
 use std::{
@@ -73,8 +74,13 @@ struct State {
     /// Calls wait here until they are let go.
     held: bool,
     waiting: usize,
+    /// Answers that stand still in the middle, and how often they were told to go on.
+    paused: usize,
+    goes_on: usize,
     /// Callers that went away in the middle of an answer.
     gone: usize,
+    /// What the Hub says that calls have cost.
+    bill: Vec<hub::Entry>,
     closed: bool,
 }
 
@@ -196,6 +202,31 @@ impl Router {
         self.shared.change(|state| state.held = false);
     }
 
+    /// Waits until so many answers stand still in the middle.
+    pub(crate) fn wait_for_paused(&self, n: usize) {
+        assert!(self.shared.wait(|state| state.paused >= n), "{} stand still", self.shared.lock().paused);
+    }
+
+    /// What stands still goes on.
+    pub(crate) fn go_on(&self) {
+        self.shared.change(|state| state.goes_on += 1);
+    }
+
+    /// Writes the bill anew: the price in cents of each prompt so far, by its session; `None`: not known yet.
+    pub(crate) fn bill(&self, cents: impl Fn(&Seen) -> Option<f64>) {
+        let priced = self.prompts().into_iter().filter_map(|seen| {
+            let session = seen.header("x-hf-session-id").unwrap_or_default().to_owned();
+            cents(&seen).map(|cents| hub::Entry { session, cents })
+        });
+        let bill = priced.collect();
+        self.shared.change(|state| state.bill = bill);
+    }
+
+    /// Where the Hub is.
+    pub(crate) fn hub_url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
     /// Waits until so many callers have gone away in the middle.
     pub(crate) fn wait_for_gone(&self, n: usize) {
         assert!(self.shared.wait(|state| state.gone >= n), "{} are gone", self.shared.lock().gone);
@@ -208,13 +239,18 @@ impl Router {
 
 impl Drop for Router {
     fn drop(&mut self) {
-        self.shared.change(|state| (state.closed, state.held) = (true, false));
+        self.shared.change(|state| {
+            (state.closed, state.held) = (true, false);
+            state.goes_on += 1;
+        });
         // The one that waits for the next connection gets it.
         let _ = TcpStream::connect(self.address);
     }
 }
 
 fn serve(shared: &Shared, stream: TcpStream) {
+    // Each piece on its own, and at once: a reset throws away what was not sent yet.
+    let _ = stream.set_nodelay(true);
     let Ok(mut out) = stream.try_clone() else { return };
     let mut reader = BufReader::new(stream);
     let Some(mut seen) = read(&mut reader) else { return };
@@ -229,7 +265,8 @@ fn serve(shared: &Shared, stream: TcpStream) {
             shared.change(|state| state.waiting -= 1);
             refusal(&seen).unwrap_or_else(|| play.map_or_else(|| script::echo(&seen), |play| play(&seen)))
         }
-        _ => script::status(404, r#"{"error":"Not Found"}"#),
+        ("GET", _) => hub::answer(&shared.lock(), &seen).unwrap_or_else(not_found),
+        _ => not_found(),
     };
     if seen.method == "GET" {
         shared.change(|state| state.seen.push(seen));
@@ -241,8 +278,13 @@ fn serve(shared: &Shared, stream: TcpStream) {
                     return shared.change(|state| state.gone += 1);
                 }
             }
+            Step::Pause => {
+                let before = shared.lock().goes_on;
+                shared.change(|state| state.paused += 1);
+                shared.wait(|state| state.goes_on > before);
+                shared.change(|state| state.paused -= 1);
+            }
             Step::Reset => {
-                // Closing with something unread sends a reset.
                 let _ = rustix::net::sockopt::set_socket_linger(&out, Some(Duration::ZERO));
                 return;
             }
@@ -253,6 +295,10 @@ fn serve(shared: &Shared, stream: TcpStream) {
             }
         }
     }
+}
+
+fn not_found() -> Script {
+    script::status(404, r#"{"error":"Not Found"}"#)
 }
 
 fn read(reader: &mut BufReader<TcpStream>) -> Option<Seen> {

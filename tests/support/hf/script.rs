@@ -9,6 +9,8 @@ use super::{Seen, catalogue};
 pub(crate) enum Step {
     /// Writes these.
     Bytes(Vec<u8>),
+    /// Stands still until the test lets it go on.
+    Pause,
     /// Resets the connection.
     Reset,
     /// Says nothing more until the caller goes away.
@@ -50,6 +52,22 @@ pub(crate) fn stream_head(provider: &str) -> Step {
         "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nx-request-id: 0-1\r\n\
          x-powered-by: huggingface-moon\r\nx-inference-provider: {provider}\r\nconnection: close\r\n\r\n"
     ))
+}
+
+/// The same with chunked framing: its end is told, so that a connection that is cut is noticed.
+pub(crate) fn chunked_head(provider: &str) -> Step {
+    bytes(format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nx-inference-provider: {provider}\r\n\
+         transfer-encoding: chunked\r\n\r\n"
+    ))
+}
+
+/// One chunk of such a body.
+pub(crate) fn framed(step: Step) -> Step {
+    match step {
+        Step::Bytes(data) => bytes([format!("{:x}\r\n", data.len()).as_bytes(), &data, b"\r\n"].concat()),
+        other => other,
+    }
 }
 
 /// One event.
@@ -119,7 +137,7 @@ pub(crate) fn answer_of(seen: &Seen, answer: &str) -> Script {
                 "choice" => last["choices"][0]["usage"] = said,
                 "estimated_cost" => {
                     last["usage"] = said;
-                    last["usage"]["estimated_cost"] = 0.000_123.into();
+                    last["usage"]["estimated_cost"] = 0.000_023.into();
                 }
                 _ => {}
             }
