@@ -13,13 +13,16 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::{allow::own_uid, audit::Audit, hf::TOKEN};
+
 pub(crate) struct Daemon {
     child: Child,
     dir: TempDir,
 }
 
 impl Daemon {
-    pub(crate) fn start(policy: &str, token: &str, base_url: &str) -> Self {
+    /// `class`: what the operator says of the client's data. `prefer`: how a provider is chosen.
+    pub(crate) fn start(policy: &str, class: Option<&str>, prefer: &str, base_url: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let write = |name: &str, text: &str| -> PathBuf {
             let path = dir.path().join(name);
@@ -27,23 +30,22 @@ impl Daemon {
             fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
             path
         };
-        let uid = rustix::process::getuid().as_raw();
+        let class = class.map(|class| format!("data_class = {class:?}\n")).unwrap_or_default();
         let config = write(
             "outpost.toml",
             &format!(
                 "[http]\nsocket = '{}'\n[store]\npath = '{}'\n[cloud]\nbase_url = '{base_url}'\ntoken_file = '{}'\n\
-                 [policy]\nfile = '{}'\n[[client]]\nname = \"me\"\nuid = {uid}\ndata_class = \"public\"\n",
+                 model = 'org/small'\nprefer = '{prefer}'\n[policy]\nfile = '{}'\n\
+                 [[client]]\nname = \"me\"\nuid = {}\n{class}",
                 dir.path().join("o.sock").display(),
                 dir.path().join("state").display(),
-                write("token", token).display(),
+                write("token", TOKEN).display(),
                 write("policy.toml", policy).display(),
+                own_uid(),
             ),
         );
         let log = File::create(dir.path().join("log")).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_outpost"));
-        for (key, _) in std::env::vars_os().filter(|(k, _)| k.to_string_lossy().starts_with("OUTPOST_")) {
-            command.env_remove(key);
-        }
+        let mut command = binary();
         command
             .arg("serve")
             .arg("--config")
@@ -84,21 +86,49 @@ impl Daemon {
     }
 
     /// The answer; of a stream a document that says that it is one.
-    pub(crate) fn chat(&self, body: &Value) -> Value {
-        let answer = self.ask("POST", "/v1/chat/completions", &body.to_string());
+    pub(crate) fn chat(&self, body: &str) -> Value {
+        let answer = self.ask("POST", "/v1/chat/completions", body);
         serde_json::from_str(&answer).unwrap_or_else(|_| serde_json::json!({"stream": answer}))
     }
 
-    /// SHA-256 of everything that the audit says was sent.
-    pub(crate) fn sent_digests(&self) -> Vec<String> {
-        let rows: Value = serde_json::from_str(&self.ask("GET", "/v1/audit", "")).unwrap();
-        let lines = rows["data"].as_array().unwrap().iter();
-        let lines = lines.map(|row| serde_json::from_str::<Value>(row["line"].as_str().unwrap()).unwrap());
-        lines
-            .filter(|line| line["event"] == "sent")
-            .map(|line| line["sha256"].as_str().unwrap().to_owned())
-            .collect()
+    /// The audit from its first row, whole.
+    pub(crate) fn audit(&self) -> Audit {
+        let mut audit = Audit::default();
+        loop {
+            let page = self.ask("GET", &format!("/v1/audit?after={}", audit.rows.len()), "");
+            if audit.take(&serde_json::from_str(&page).unwrap()) {
+                return audit;
+            }
+        }
     }
+
+    /// What `outpost policy explain` says of a request at one provider, and at this worst price.
+    pub(crate) fn explain(&self, body: &str, provider: &str, worst_micro_usd: u64) -> Value {
+        let request = self.dir.path().join("request.json");
+        fs::write(&request, body).unwrap();
+        let out = binary()
+            .arg("--json")
+            .arg("--config")
+            .arg(self.dir.path().join("outpost.toml"))
+            .args(["policy", "explain", "--client", "me", "--model", "org/small", "--provider", provider])
+            .args(["--uid", &own_uid().to_string()])
+            .args(["--worst-usd", &format!("{:.6}", worst_micro_usd as f64 / 1e6)])
+            .arg(request)
+            .output()
+            .unwrap();
+        let said = serde_json::from_slice::<Value>(&out.stdout);
+        let said = said.unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&out.stderr)));
+        said["providers"][0].clone()
+    }
+}
+
+/// The binary under test. What the person who runs this has configured is not for it.
+fn binary() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_outpost"));
+    for (key, _) in std::env::vars_os().filter(|(k, _)| k.to_string_lossy().starts_with("OUTPOST_")) {
+        command.env_remove(key);
+    }
+    command
 }
 
 impl Drop for Daemon {

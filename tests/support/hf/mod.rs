@@ -35,6 +35,8 @@ pub(crate) struct Seen {
     pub(crate) path: String,
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
+    /// Every byte that came, with whatever stood behind the body.
+    pub(crate) raw: Vec<u8>,
     /// Who is to answer, when it is a prompt.
     pub(crate) provider: String,
 }
@@ -302,12 +304,14 @@ fn not_found() -> Script {
 fn read(reader: &mut BufReader<TcpStream>) -> Option<Seen> {
     let mut line = String::new();
     reader.read_line(&mut line).ok()?;
+    let mut raw = line.clone().into_bytes();
     let mut words = line.split_whitespace();
     let (method, path) = (words.next()?.to_owned(), words.next()?.to_owned());
     let mut headers = Vec::new();
     loop {
         let mut line = String::new();
         reader.read_line(&mut line).ok()?;
+        raw.extend_from_slice(line.as_bytes());
         let line = line.trim_end();
         if line.is_empty() {
             break;
@@ -318,7 +322,9 @@ fn read(reader: &mut BufReader<TcpStream>) -> Option<Seen> {
     let length = headers.iter().find(|(name, _)| name == "content-length").map_or("0", |(_, value)| value);
     let mut body = vec![0; length.parse().ok()?];
     reader.read_exact(&mut body).ok()?;
-    Some(Seen { method, path, headers, body, provider: String::new() })
+    raw.extend_from_slice(&body);
+    raw.extend_from_slice(reader.buffer());
+    Some(Seen { method, path, headers, body, raw, provider: String::new() })
 }
 
 fn models(shared: &Shared) -> Script {
