@@ -35,6 +35,9 @@ pub(super) struct ExplainArgs {
     /// The operator's class of the data, in place of the client's or the task's in the configuration
     #[arg(long)]
     class: Option<String>,
+    /// The lane that it gets where it names none: of the socket `interactive`, over MQTT `normal`
+    #[arg(long, default_value = "normal", value_parser = lane)]
+    lane: Lane,
     /// The zone that it would go to
     #[arg(long, default_value = "cloud")]
     zone: Away,
@@ -47,6 +50,11 @@ pub(super) struct ExplainArgs {
     /// What it may cost at most, for rules with a cap
     #[arg(long, value_name = "USD")]
     worst_usd: Option<f64>,
+}
+
+fn lane(name: &str) -> Result<Lane, String> {
+    let known = Lane::ALL.into_iter().find(|lane| lane.name() == name);
+    known.ok_or_else(|| format!("expected {}", Lane::ALL.map(Lane::name).join(", ")))
 }
 
 /// Zones that are not the device.
@@ -63,7 +71,7 @@ pub(super) fn run(global: &Global, config: &Config, args: &ExplainArgs) -> Resul
         .ok_or_else(|| Failure::new(Exit::BadData, format!("`{}` is no name of a client", args.client)))?;
     let own = &request["outpost"];
     let own_word = |key: &str| own[key].as_str();
-    let lane = Lane::ALL.into_iter().find(|lane| own_word("lane") == Some(lane.name()));
+    let own_lane = own_word("lane").and_then(|name| lane(name).ok());
     let zone_max = match own_word("zone_max") {
         None => Zone::Cloud,
         // The daemon refuses such a request.
@@ -78,8 +86,8 @@ pub(super) fn run(global: &Global, config: &Config, args: &ExplainArgs) -> Resul
     let subject = Subject {
         client: &client,
         uid: args.uid,
-        lane: lane.unwrap_or(Lane::Normal),
-        chose_lane: lane.is_some(),
+        lane: own_lane.unwrap_or(args.lane),
+        chose_lane: own_lane.is_some(),
         topic: args.topic.as_deref(),
         task: args.task.as_deref(),
         class: policy.classes().effective(class.as_deref(), own_word("data_class")),

@@ -93,6 +93,11 @@ pub fn rank(
     let mut ranking = Ranking::default();
     for listing in listings {
         match fits(question, listing) {
+            Err(Objection::NotLive) => {
+                // Who may not have it at all is not waited for.
+                let denied = kept(listing, MicroUsd::ZERO).filter(|o| matches!(o, Objection::Denied(_)));
+                ranking.objections.push((listing.provider.clone(), denied.unwrap_or(Objection::NotLive)));
+            }
             Err(objection) => ranking.objections.push((listing.provider.clone(), objection)),
             Ok(worst) => match kept(listing, worst) {
                 Some(objection) => ranking.objections.push((listing.provider.clone(), objection)),

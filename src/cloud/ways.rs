@@ -173,12 +173,17 @@ impl Remotes {
             now,
         };
         let ranking = rank(&question, &listings, &state.measures, |listing, worst| {
+            // The policy first: who may not have it is not waited for.
+            let objection = kept(Zone::Cloud, listing, worst);
+            if matches!(objection, Some(Objection::Denied(_))) {
+                return objection;
+            }
             let pair = Pair { model: name.model.clone(), provider: listing.provider.clone() };
             if let Some(rest) = state.breakers[0].pair(&pair, now) {
                 search.rests(rest.until);
                 return Some(Objection::Kept(format!("rests after {}", rest.why)));
             }
-            kept(Zone::Cloud, listing, worst)
+            objection
         });
         search.objections(&ranking.objections);
         let way = |candidate: Candidate| Way {

@@ -111,7 +111,7 @@ impl Daemon {
             .arg("--config")
             .arg(self.dir.path().join("outpost.toml"))
             .args(["policy", "explain", "--client", "me", "--model", "org/small", "--provider", provider])
-            .args(["--uid", &own_uid().to_string()])
+            .args(["--lane", "interactive", "--uid", &own_uid().to_string()])
             .args(["--worst-usd", &format!("{:.6}", worst_micro_usd as f64 / 1e6)])
             .arg(request)
             .output()
