@@ -18,7 +18,7 @@ MODEL := $(CACHE)/models/smollm2-135m-instruct
 CLIENTS := $(CACHE)/clients
 export ORT_DYLIB_PATH := $(CURDIR)/$(RUNTIME)
 
-.PHONY: all build demo test soak check bench bench-mqtt bench-prefer bench-board bench-peers runtime model site mosquitto advisories fmt clean-cache
+.PHONY: all build demo test soak check bench bench-mqtt bench-prefer bench-board bench-peers runtime model site mosquitto network advisories fmt clean-cache
 all: build
 
 build:
@@ -61,11 +61,11 @@ $(CLIENTS)/python: tests/python/requirements.txt
 	printf '#!/bin/sh\nPYTHONPATH=%s exec %s "$$@"\n' "$(CURDIR)/$(CLIENTS)/packages" "$(PYTHON)" >$@
 	chmod +x $@
 
-test: runtime model site $(CLIENTS)/python mosquitto
+test: runtime model site $(CLIENTS)/python mosquitto network
 	$(CARGO) test --locked --workspace
 
-mosquitto:
-	models/setup.sh mosquitto
+mosquitto network:
+	models/setup.sh $@
 
 # Hundreds of kills of daemon and broker instead of a few, and ten times the simulated days.
 soak: runtime model $(CLIENTS)/python mosquitto

