@@ -69,14 +69,15 @@ mosquitto network:
 
 # Hundreds of kills of daemon and broker instead of a few, and ten times the simulated days.
 soak: runtime model $(CLIENTS)/python mosquitto
-	OUTPOST_CRASH_FACTOR=20 $(CARGO) test --locked --package outpost --test crash -- --nocapture
-	OUTPOST_SIM_SEEDS=5000 $(CARGO) test --locked --package outpost --test sim -- --nocapture
+	OUTPOST_CRASH_FACTOR=20 $(CARGO) test --locked --workspace --test crash -- --nocapture
+	OUTPOST_SIM_SEEDS=5000 $(CARGO) test --locked --workspace --test sim -- --nocapture
 
 check: $(CACHE)/bin/cargo-deny
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- --deny warnings
 	RUSTDOCFLAGS="--deny warnings" $(CARGO) doc --locked --workspace --no-deps --document-private-items
-	$(CARGO) test --locked --package outpost --test architecture
+	# Of the workspace: the dependencies are then those that the tests are built with.
+	$(CARGO) test --locked --workspace --test architecture
 	$(CACHE)/bin/cargo-deny --locked check --hide-inclusion-graph licenses bans sources
 
 $(CACHE)/bin/cargo-deny:
@@ -100,7 +101,7 @@ bench-board:
 
 # Nothing is asked of anybody: providers, time and chance are simulated.
 bench-prefer:
-	$(CARGO) test --locked --package outpost --test prefer -- --ignored --nocapture
+	$(CARGO) test --locked --workspace --test prefer -- --ignored --nocapture
 
 # Builds llama.cpp from the source package of llama-cpp-python; takes about 20 minutes once.
 bench-peers: build runtime model
