@@ -72,11 +72,11 @@ soak: runtime model $(CLIENTS)/python mosquitto
 	OUTPOST_CRASH_FACTOR=20 $(CARGO) test --locked --workspace --test crash -- --nocapture
 	OUTPOST_SIM_SEEDS=5000 $(CARGO) test --locked --workspace --test sim -- --nocapture
 
+# Its one test is built of the whole workspace: with the dependencies of `make test`, and not once more.
 check: $(CACHE)/bin/cargo-deny
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- --deny warnings
 	RUSTDOCFLAGS="--deny warnings" $(CARGO) doc --locked --workspace --no-deps --document-private-items
-	# Of the workspace: the dependencies are then those that the tests are built with.
 	$(CARGO) test --locked --workspace --test architecture
 	$(CACHE)/bin/cargo-deny --locked check --hide-inclusion-graph licenses bans sources
 

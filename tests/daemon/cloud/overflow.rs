@@ -1,12 +1,14 @@
 //! When the device cannot: late, too hot, too long, or not there at all.
 
+use std::{fs, os::unix::fs::symlink};
+
 use serde_json::{Value, json};
 
 use super::{OPEN, Plant, chat};
 use crate::{
     board::Sensors,
     broker::Broker,
-    harness::{Daemon, prompt, until, with},
+    harness::{Daemon, cached, prompt, until, with},
     hf::{Router, faults, script},
     mqtt::{NODE, Peer, hears, occupy, request_topic, response_topic},
 };
@@ -146,6 +148,11 @@ fn what_has_a_deadline_waits_for_the_network_and_is_delivered_over_mqtt() {
     let done = peer.next(&response_topic("plc", "1"));
     assert_eq!(done.json()["outpost"]["zone"], "cloud", "{}", done.text());
     assert_eq!(plant.router.prompts().len(), 1);
+    // The broker keeps the place of the audit, where nobody on the device can change it.
+    let place = plant.daemon.status()["audit"].clone();
+    assert_eq!(place["rows"], 2, "{place}");
+    let mut watcher = Peer::connect(&broker, "watcher", &[&format!("{NODE}/status")]);
+    watcher.find("the broker has the place of the audit", |m| m.json()["audit"] == place);
 }
 
 #[test]
@@ -231,4 +238,28 @@ fn a_request_that_waits_elsewhere_can_be_cancelled_and_survives_an_orderly_end()
         "echo: one",
         "breakers do not outlive a restart"
     );
+}
+
+#[test]
+fn a_model_that_comes_takes_home_what_waited_only_because_there_was_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let package = dir.path().join("model");
+    fs::create_dir(&package).unwrap();
+    let settings = [
+        format!("model.package={}", package.display()),
+        format!("runtime.onnxruntime={}", cached("onnxruntime/libonnxruntime.so").display()),
+        "engine.threads=1".into(),
+        "engine.context=1024".into(),
+    ];
+    let settings = settings.each_ref().map(String::as_str);
+    // And nobody elsewhere can be reached.
+    let nobody = "http://127.0.0.1:9/v1";
+    let plant = Plant::at(Router::start(), nobody, (OPEN, SMALL), &settings, Daemon::start_without_model);
+    plant.daemon.status_when("it has given up", |status| status["state"] == "failed");
+    accept(&plant, "waits", prompt("Hi", 4), 600_000);
+    until("it is put off", || plant.daemon.log().contains("deferred").then_some(()));
+    fs::remove_dir(&package).unwrap();
+    symlink(cached("models/smollm2-135m-instruct"), &package).unwrap();
+    plant.daemon.reload();
+    assert_eq!(the_final(&plant, "waits")["outpost"]["zone"], "device");
 }

@@ -53,7 +53,7 @@ fn a_node_reports_itself_and_the_broker_reports_its_end() {
     let asked = daemon.status();
     let status = peer.find("it is ready", |m| m.topic == report("status") && m.json()["state"] == "ready");
     let status = retained_at_qos_1(status);
-    for key in ["state", "version", "node", "boot_id", "clock_synced", "model", "zones"] {
+    for key in ["state", "version", "node", "boot_id", "clock_synced", "model", "zones", "audit"] {
         assert!(!status[key].is_null(), "{key}: {status}");
         assert_eq!(status[key], asked[key], "{key}");
     }
