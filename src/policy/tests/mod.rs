@@ -316,19 +316,19 @@ fn the_place_of_a_rule_that_redacts_may_not_be_taken_by_one_that_does_not() {
 
 #[test]
 fn a_lane_that_a_request_has_chosen_opens_nothing_and_evades_nothing() {
-    let policy = parse(
-        "version = 1\n[[rule]]\nname = \"batch\"\neffect = \"allow\"\nwhen = { lane = [\"batch\"] }\nto = { zone = \"cloud\" }\n\
-         [[rule]]\nname = \"urgent\"\neffect = \"deny\"\nwhen = { lane = [\"interactive\"] }\n",
-    )
-    .unwrap();
+    let allow = "version = 1\n[[rule]]\nname = \"batch\"\neffect = \"allow\"\nwhen = { lane = [\"batch\"] }\nto = { zone = \"cloud\" }\n";
+    let deny = "[[rule]]\nname = \"urgent\"\neffect = \"deny\"\nwhen = { lane = [\"interactive\"] }\n";
     let client = client();
-    let denied = |lane, chose_lane| {
+    let denied = |text: &str, lane, chose_lane| {
+        let policy = parse(text).unwrap();
         let subject = Subject { lane, chose_lane, ..subject(&policy, &client) };
         policy.evaluate(&subject, &body("x")).denial.map(|denial| denial.rule)
     };
-    assert_eq!(denied(Lane::Batch, false), None);
+    assert_eq!(denied(allow, Lane::Batch, false), None);
+    assert_eq!(denied(allow, Lane::Batch, true), Some(None), "it opens nothing");
+    let both = &format!("{allow}{deny}");
     let urgent = Some(Some("urgent".to_owned()));
-    assert_eq!(denied(Lane::Batch, true), urgent);
-    assert_eq!(denied(Lane::Interactive, false), urgent);
-    assert_eq!(denied(Lane::Normal, false), Some(None));
+    assert_eq!(denied(both, Lane::Batch, false), None);
+    assert_eq!(denied(both, Lane::Batch, true), urgent, "and evades nothing");
+    assert_eq!(denied(both, Lane::Interactive, false), urgent);
 }
