@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{Keeping, Reply, Service, live::Live};
+use super::{Keeping, Reply, Service, live::Live, shared::lock};
 use crate::{
     cloud::{Account, Ask, Need, NoWay, Nobody, Objection, Target, Today, Way},
     domain::{Error, ErrorKind, MicroUsd, Zone, limits},
     policy::{Denial, Effect, Policy, Subject, Verdict},
-    store::{AuditEntry, AuditEvent, Digest, UtcDay},
+    store::{AuditEntry, AuditEvent, UtcDay},
     task::Schema,
 };
 
@@ -41,10 +41,10 @@ impl Service {
             client: &live.key().client,
             cloud_first: self.preference(live) == Zone::Cloud,
             // What could be answered here goes no farther than its task wishes.
-            farthest: if super::shared::lock(&live.away).first { self.preference(live) } else { Zone::Cloud },
+            farthest: if lock(&live.away).first { self.preference(live) } else { Zone::Cloud },
         };
         let today = self.today();
-        let budget = super::shared::lock(&s.remotes.budget);
+        let budget = lock(&s.remotes.budget);
         let ways = s.remotes.ways(&ask, now, |zone, listing, worst| {
             let offers = verdict.offers(zone, &listing.provider);
             if offers.is_empty() {
@@ -133,11 +133,11 @@ impl Service {
 
     /// Writes once that a request was not let out, and why.
     pub(super) async fn note_denial(&self, live: &Live, denial: &Denial) {
-        if std::mem::replace(&mut super::shared::lock(&live.away).kept, true) {
+        if std::mem::replace(&mut lock(&live.away).kept, true) {
             return;
         }
         tracing::info!(id = %live.key().id, client = %live.key().client, why = denial.reason, "not let out");
-        let target = super::shared::lock(&live.away).target();
+        let target = lock(&live.away).target();
         let zones = target.map(|target| self.shared.remotes.zones(&target)).unwrap_or_default();
         let zone = zones.into_iter().max().unwrap_or(Zone::Cloud);
         let entry = AuditEntry {
@@ -153,21 +153,7 @@ impl Service {
 
     /// A row of the audit about a request, with nothing said yet.
     pub(super) fn entry(&self, live: &Live, zone: Zone) -> AuditEntry {
-        AuditEntry {
-            at: self.shared.clock.stamp(),
-            event: AuditEvent::Denied,
-            key: live.key().clone(),
-            zone,
-            provider: String::new(),
-            model: String::new(),
-            rule: String::new(),
-            reason: String::new(),
-            sent: None::<Digest>,
-            bytes_out: 0,
-            bytes_in: 0,
-            cost: None,
-            settles: None,
-        }
+        AuditEntry::new(self.shared.clock.stamp(), AuditEvent::Denied, live.key().clone(), zone)
     }
 }
 
@@ -196,7 +182,7 @@ impl Service {
 
     /// What somebody has to look at about what leaves the device; `None`: nothing.
     pub fn egress_alert(&self) -> Option<String> {
-        super::shared::lock(&self.shared.egress_alert).clone()
+        lock(&self.shared.egress_alert).clone()
     }
 
     /// Sets it, or takes it back.
@@ -204,14 +190,14 @@ impl Service {
         if let Some(why) = &alert {
             tracing::error!(why, "what leaves the device is not as it should be");
         }
-        *super::shared::lock(&self.shared.egress_alert) = alert;
+        *lock(&self.shared.egress_alert) = alert;
     }
 
     /// Somebody has changed something: whoever rests is tried again.
     pub fn try_remotes_again(&self) {
         self.shared.remotes.reset();
         for live in self.shared.lives.all() {
-            let mut away = super::shared::lock(&live.away);
+            let mut away = lock(&live.away);
             (away.next, away.kept) = (None, false);
         }
         self.shared.overflow_stirred.notify_one();
@@ -220,7 +206,7 @@ impl Service {
 
     /// Spent and reserved today and this month, and the bounds of both.
     pub fn spending(&self) -> [(MicroUsd, Option<MicroUsd>); 2] {
-        let budget = super::shared::lock(&self.shared.remotes.budget);
+        let budget = lock(&self.shared.remotes.budget);
         let ((day, month), (of_day, of_month)) = (budget.total(self.today()), budget.cap());
         [(day, of_day), (month, of_month)]
     }

@@ -13,6 +13,7 @@ use super::{
     board,
     egress::{self, Stop},
     live::Live,
+    run::sleep,
     shared::lock,
 };
 use crate::{
@@ -46,7 +47,7 @@ impl Service {
                 () = stirred => {}
                 () = board::changed(&mut board) => {}
                 Ok(()) = engine.changed() => self.take_home(),
-                () = sleep_until(next.map(|at| at.since(s.clock.boot()))) => {}
+                () = sleep(next.map(|at| at.since(s.clock.boot()).max(limits::OVERFLOW_REST))) => {}
             }
         }
     }
@@ -243,19 +244,13 @@ impl Service {
     fn lost(&self, open: Egress) -> Settlement {
         let zone = Zone::named(&open.zone).unwrap_or(Zone::Cloud);
         let entry = AuditEntry {
-            at: self.shared.clock.stamp(),
-            event: AuditEvent::Settled,
-            key: open.key,
-            zone,
             provider: open.provider.clone(),
             model: open.model.clone(),
-            rule: String::new(),
             reason: "the daemon ended before it knew how; the most that it can have cost".into(),
-            sent: None,
             bytes_out: open.bytes_out,
-            bytes_in: 0,
             cost: Some(open.cost),
             settles: Some(open.seq),
+            ..AuditEntry::new(self.shared.clock.stamp(), AuditEvent::Settled, open.key, zone)
         };
         let usage = UsageEntry {
             zone: open.zone,
@@ -291,11 +286,4 @@ fn fair(mut lives: Vec<Arc<Live>>) -> Vec<Arc<Live>> {
     // Stable: among equals the oldest.
     ordered.sort_by_key(|(turn, live)| (*turn, live.request.lane));
     ordered.into_iter().map(|(_, live)| live).collect()
-}
-
-async fn sleep_until(wait: Option<Duration>) {
-    match wait {
-        Some(wait) => tokio::time::sleep(wait.max(Duration::from_millis(1))).await,
-        None => std::future::pending().await,
-    }
 }

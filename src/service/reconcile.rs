@@ -74,19 +74,12 @@ impl Service {
         let day = UtcDay::of(call.sent.wall);
         let account = Account { client: call.key.client.clone(), provider: call.provider.clone() };
         let entry = AuditEntry {
-            at: s.clock.stamp(),
-            event: AuditEvent::Billed,
-            key: call.key,
-            zone: Zone::Cloud,
             provider: call.provider,
             model: call.model,
-            rule: String::new(),
             reason: format!("the bill has it; booked was {}", call.cost),
-            sent: None,
-            bytes_out: 0,
-            bytes_in: 0,
             cost: Some(billed),
             settles: Some(call.seq),
+            ..AuditEntry::new(s.clock.stamp(), AuditEvent::Billed, call.key, Zone::Cloud)
         };
         let changed = s.store.correct(entry).await.map_err(|e| e.to_string())?;
         if changed {

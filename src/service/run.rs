@@ -238,7 +238,7 @@ pub(super) fn wants_news(live: &Live) -> bool {
 }
 
 /// Waits that long; for ever when there is nothing to wait for.
-async fn sleep(rest: Option<Duration>) {
+pub(super) async fn sleep(rest: Option<Duration>) {
     match rest {
         Some(rest) => tokio::time::sleep(rest).await,
         None => pending().await,

@@ -68,6 +68,27 @@ pub struct AuditEntry {
     pub settles: Option<u64>,
 }
 
+impl AuditEntry {
+    /// With nothing more said yet.
+    pub fn new(at: Stamp, event: AuditEvent, key: RequestKey, zone: Zone) -> Self {
+        Self {
+            at,
+            event,
+            key,
+            zone,
+            provider: String::new(),
+            model: String::new(),
+            rule: String::new(),
+            reason: String::new(),
+            sent: None,
+            bytes_out: 0,
+            bytes_in: 0,
+            cost: None,
+            settles: None,
+        }
+    }
+}
+
 /// A place in the chain: the number of a row and its hash.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct AuditHead {

@@ -66,6 +66,8 @@ pub const AWAY_RETRY_MIN: Duration = Duration::from_millis(250);
 pub const LOADING_PATIENCE: Duration = Duration::from_mins(3);
 /// Between two looks whether the device will still be in time.
 pub const OVERFLOW_LOOK: Duration = Duration::from_secs(1);
+/// Shortest rest between two looks for which nobody has asked.
+pub const OVERFLOW_REST: Duration = Duration::from_millis(1);
 /// For an answer from elsewhere to a request without a deadline.
 pub const CALL_TOTAL_MAX: Duration = Duration::from_mins(10);
 /// Calls to providers at once, all together. Beyond: the rest waits.

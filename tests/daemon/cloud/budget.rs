@@ -3,7 +3,10 @@
 use std::{collections::BTreeMap, thread};
 
 use super::{OPEN, Plant, me};
-use crate::hf::{Seen, catalogue, script};
+use crate::{
+    hf::{Seen, catalogue, script},
+    http::request,
+};
 
 #[test]
 fn a_hundred_requests_at_once_never_pass_a_cap() {
@@ -116,11 +119,7 @@ fn a_daemon_that_is_killed_in_the_middle_of_a_call_books_the_most_that_it_can_ha
     });
     let mut connection = plant.daemon.connect();
     let body = r#"{"model":"org/small:scaleway","messages":[{"role":"user","content":"hi"}],"max_tokens":40,"stream":true}"#;
-    let head = format!(
-        "POST /v1/chat/completions HTTP/1.1\r\nhost: o\r\ncontent-length: {}\r\n\r\n{body}",
-        body.len()
-    );
-    connection.send(head.as_bytes()).unwrap();
+    connection.send(&request("POST", "/v1/chat/completions", "", body.as_bytes())).unwrap();
     connection.read_until("par");
     assert!(plant.ledger().is_empty());
     plant.daemon.signal(rustix::process::Signal::KILL);

@@ -6,7 +6,7 @@ use super::{OPEN, Plant, chat};
 use crate::{
     harness::{until, with},
     hf::{faults, script},
-    http::Event,
+    http::{Event, request},
 };
 
 /// What a row of the table leads to.
@@ -141,11 +141,7 @@ fn a_caller_that_leaves_ends_the_call_and_what_was_written_is_booked() {
     });
     let mut connection = plant.daemon.connect();
     let body = with(chat("org/small:scaleway", "hi"), json!({"stream": true})).to_string();
-    let head = format!(
-        "POST /v1/chat/completions HTTP/1.1\r\nhost: o\r\ncontent-length: {}\r\n\r\n{body}",
-        body.len()
-    );
-    connection.send(head.as_bytes()).unwrap();
+    connection.send(&request("POST", "/v1/chat/completions", "", body.as_bytes())).unwrap();
     connection.read_until("beginning");
     drop(connection);
     plant.router.wait_for_gone(1);

@@ -10,6 +10,7 @@ use crate::{
     broker::Broker,
     harness::{Daemon, cached, prompt, until, with},
     hf::{Router, faults, script},
+    http::request,
     mqtt::{NODE, Peer, hears, occupy, request_topic, response_topic},
 };
 
@@ -112,11 +113,7 @@ fn a_hot_board_gives_away_what_waits_and_takes_back_what_nobody_takes() {
     plant.router = Router::start();
     let mut connection = plant.daemon.connect();
     let body = waits.to_string();
-    let head = format!(
-        "POST /v1/chat/completions HTTP/1.1\r\nhost: o\r\ncontent-length: {}\r\n\r\n{body}",
-        body.len()
-    );
-    connection.send(head.as_bytes()).unwrap();
+    connection.send(&request("POST", "/v1/chat/completions", "", body.as_bytes())).unwrap();
     plant.daemon.status_when("the way to the cloud is closed", |s| s["zones"]["cloud"] == "breaker open");
     drop(busy);
     assert_eq!(connection.answer().header("x-outpost-zone"), Some("device"));

@@ -207,8 +207,9 @@ impl Router {
         assert!(self.shared.wait(|state| state.paused >= n), "{} stand still", self.shared.lock().paused);
     }
 
-    /// What stands still goes on.
+    /// What stands still goes on; waits until something does.
     pub(crate) fn go_on(&self) {
+        self.wait_for_paused(1);
         self.shared.change(|state| state.goes_on += 1);
     }
 
