@@ -38,6 +38,7 @@ pub use manifest::{
 };
 pub use message::{Message, ROLES};
 pub use package::Package;
+pub use pieces::byte_alphabet;
 pub use template::ChatTemplate;
 pub use tokenizer::Tokenizer;
 pub use verify::Verified;

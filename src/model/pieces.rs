@@ -172,13 +172,19 @@ fn byte_token(token: &str) -> Option<u8> {
     (digits.len() == 2).then(|| u8::from_str_radix(digits, 16).ok()).flatten()
 }
 
-/// GPT-2's alphabet: printable Latin-1 stands for itself, the other bytes are spelled with
-/// the characters from U+0100 on.
+/// GPT-2's alphabet, by byte: printable Latin-1 stands for itself, the other bytes are spelled
+/// with the characters from U+0100 on.
+pub fn byte_alphabet() -> [char; 256] {
+    let printable = |byte: u8| matches!(byte, b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff);
+    let mut others = '\u{100}'..;
+    std::array::from_fn(|byte| match byte as u8 {
+        byte if printable(byte) => char::from(byte),
+        _ => others.next().unwrap_or_default(),
+    })
+}
+
 fn alphabet() -> HashMap<char, u8> {
-    let printable = |byte: &u8| matches!(byte, b'!'..=b'~' | 0xa1..=0xac | 0xae..=0xff);
-    let themselves = (0..=u8::MAX).filter(printable).map(|byte| (char::from(byte), byte));
-    let spelled = ('\u{100}'..).zip((0..=u8::MAX).filter(|byte| !printable(byte)));
-    themselves.chain(spelled).collect()
+    byte_alphabet().into_iter().zip(0..=u8::MAX).collect()
 }
 
 #[cfg(test)]

@@ -5,20 +5,22 @@
 //! the source here, and a float32 cache. Each window of it starts a sequence, every other
 //! one with the model's first token, as chats do.
 
-use std::{fs, path::Path};
+use std::path::Path;
 
 use outpost::model::KvType;
 
 use crate::{
-    Error, Result,
+    Result,
     arch::{Decoder, Site},
-    gguf::{Gguf, Tensor},
-    graph::{self, Importance, Plan, Store, tap_name},
+    cut::{chain, cut},
+    graph::{Importance, Plan, Store},
     limits,
     progress::Progress,
     quant::Code,
     recipe::{Cache, Recipe},
-    runtime::Model,
+    runtime::{Feed, Sequence, Step},
+    source::Tensors,
+    text::{encode, read_text},
 };
 
 /// The built-in sample: reports, chats, code, tables, seven languages.
@@ -47,30 +49,9 @@ pub fn sample_tokens(path: Option<&Path>, tokenizer: &tokenizers::Tokenizer) -> 
     Ok(tokens)
 }
 
-/// A text file, cut to `bytes_max` at a character's border.
-pub fn read_text(path: &Path, bytes_max: u64) -> Result<String> {
-    use std::io::Read;
-    let mut bytes = Vec::new();
-    let file = fs::File::open(path).map_err(Error::io("read", path))?;
-    file.take(bytes_max).read_to_end(&mut bytes).map_err(Error::io("read", path))?;
-    let valid = match std::str::from_utf8(&bytes) {
-        Ok(_) => bytes.len(),
-        Err(e) if e.error_len().is_none() => e.valid_up_to(),
-        Err(_) => return Err(Error::Unsupported(format!("`{}` is not UTF-8 text", path.display()))),
-    };
-    bytes.truncate(valid);
-    String::from_utf8(bytes).map_err(|e| Error::Bug(e.to_string()))
-}
-
-/// Tokens of a text, without a first token of the model's own.
-pub fn encode(tokenizer: &tokenizers::Tokenizer, text: &str) -> Result<Vec<u32>> {
-    let failed = |e| Error::Unsupported(format!("the tokenizer fails on the text: {e}"));
-    tokenizer.encode_fast(text, false).map(|e| e.get_ids().to_vec()).map_err(failed)
-}
-
 /// Runs `tokens` through the model, with a graph beside `store` in `dir`.
 pub fn calibrate(
-    gguf: &Gguf,
+    tensors: &dyn Tensors,
     decoder: &Decoder,
     tokens: &[u32],
     first_token: Option<u32>,
@@ -78,7 +59,7 @@ pub fn calibrate(
     progress: &dyn Progress,
 ) -> Result<Calibration> {
     let plan = Plan {
-        gguf,
+        tensors,
         decoder,
         recipe: &Recipe::uniform(decoder, Code::Int8, 32),
         cache: &Cache::F32,
@@ -86,38 +67,37 @@ pub fn calibrate(
         importance: None,
         taps: true,
     };
-    let graph = dir.join("taps.onnx");
-    progress.begin("weights to calibrate", gguf.tensors().iter().map(Tensor::bytes).sum());
-    graph::write_shared(&plan, store, &graph, progress)?;
-    let sites: Vec<Site> = decoder.matrices().map(|(site, _)| site).chain([Site::Output]).collect();
-    let names = sites.iter().map(|site| tap_name(*site)).collect();
+    progress.begin("weights to calibrate", tensors.bytes());
+    let mut chain = chain(&plan, (store, dir), "taps", progress)?;
+    let sites: Vec<Site> = cut(decoder, &[]).iter().flat_map(|part| part.sites(decoder)).collect();
     let shape = decoder.cache_shape();
-    let mut model = Model::open(&graph, shape, KvType::F32, decoder.vocabulary, names)?;
 
-    progress.begin("calibration", tokens.len() as u64);
-    let mut sums: Vec<Vec<f64>> = vec![Vec::new(); sites.len()];
-    let mut ranges =
-        vec![
-            [vec![0f32; shape.heads * shape.head_width], vec![0f32; shape.heads * shape.head_width]];
-            shape.layers
-        ];
-    let mut count = 0;
-    for (n, text) in tokens.chunks(limits::SAMPLE_CHUNK_TOKENS - 1).enumerate() {
-        let window: Vec<u32> =
-            first_token.filter(|_| n % 2 == 0).into_iter().chain(text.iter().copied()).collect();
-        model.reset(window.len())?;
-        let step = model.step(&window, &[0])?;
-        for (sum, tap) in sums.iter_mut().zip(&step.taps) {
-            sum.resize(tap.len(), 0.0);
-            sum.iter_mut().zip(tap).for_each(|(sum, x)| *sum += f64::from(*x));
+    let windows: Vec<Vec<u32>> = tokens
+        .chunks(limits::SAMPLE_CHUNK_TOKENS - 1)
+        .enumerate()
+        .map(|(n, text)| first_token.filter(|_| n % 2 == 0).into_iter().chain(text.iter().copied()).collect())
+        .collect();
+    let feeds: Vec<Feed<'_>> = windows.iter().map(|tokens| Feed { tokens, rows: &[0] }).collect();
+    let mut sequences: Vec<Sequence> =
+        windows.iter().map(|window| Sequence::new(shape, KvType::F32, window.len())).collect();
+    let count: usize = windows.iter().map(Vec::len).sum();
+    progress.begin("calibration", (count * chain.links().len()) as u64);
+    let mut sums: Vec<Vec<f64>> = Vec::new();
+    let width = shape.heads * shape.head_width;
+    let mut ranges = vec![[vec![0f32; width], vec![0f32; width]]; shape.layers];
+    for link in 0..chain.links().len() {
+        let layers = chain.links()[link].layers.clone();
+        let steps = chain.advance(link..link + 1, &mut sequences, &feeds, progress)?;
+        sums.extend(sum_taps(&steps));
+        for (sequence, window) in sequences.iter_mut().zip(&windows) {
+            for layer in layers.clone() {
+                let [keys, values] = &mut ranges[layer];
+                let [seen_keys, seen_values] = sequence.cache(layer);
+                widen_turning(keys, seen_keys, shape.head_width, window.len());
+                widen(values, seen_values, shape.head_width, window.len());
+                sequence.forget(layer);
+            }
         }
-        for (layer, [keys, values]) in ranges.iter_mut().enumerate() {
-            let [seen_keys, seen_values] = model.cache(layer)?;
-            widen_turning(keys, seen_keys, shape.head_width, window.len());
-            widen(values, seen_values, shape.head_width, window.len());
-        }
-        count += window.len();
-        progress.advance(text.len() as u64);
     }
     let mean = |sum: Vec<f64>| sum.into_iter().map(|s| (s / count.max(1) as f64) as f32).collect();
     let importance = sites.into_iter().zip(sums.into_iter().map(mean)).collect();
@@ -125,6 +105,19 @@ pub fn calibrate(
     let scales = |range: Vec<f32>| range.into_iter().map(scale).collect();
     let cache = Cache::Int8(ranges.into_iter().map(|[k, v]| [scales(k), scales(v)]).collect());
     Ok(Calibration { importance, cache })
+}
+
+/// Each tap, summed over all windows.
+fn sum_taps(steps: &[Step]) -> Vec<Vec<f64>> {
+    let taps = steps.first().map_or(0, |step| step.taps.len());
+    let sum = |tap: usize| {
+        let mut sum = vec![0.0; steps[0].taps[tap].len()];
+        for step in steps {
+            sum.iter_mut().zip(&step.taps[tap]).for_each(|(sum, x)| *sum += f64::from(*x));
+        }
+        sum
+    };
+    (0..taps).map(sum).collect()
 }
 
 /// Largest magnitude of each channel; `seen` is `heads * tokens * head_width`.
@@ -170,16 +163,5 @@ mod tests {
         widen_turning(&mut near, &[3.0, -4.0], 2, 1);
         widen_turning(&mut far, &[5.0, 0.0], 2, 1);
         assert_eq!((near, far), ([5.0; 2], [5.0; 2]));
-    }
-
-    #[test]
-    fn a_text_is_cut_at_a_character_and_binary_is_refused() {
-        let home = tempfile::tempdir().unwrap();
-        let path = home.path().join("a.txt");
-        fs::write(&path, "Öl").unwrap();
-        assert_eq!(read_text(&path, 1).unwrap(), "");
-        assert_eq!(read_text(&path, 100).unwrap(), "Öl");
-        fs::write(&path, [b'a', 0xff, b'b']).unwrap();
-        assert!(read_text(&path, 100).is_err());
     }
 }

@@ -11,12 +11,12 @@ use serde::Serialize;
 
 use crate::{
     Error, Result,
-    calibrate::{encode, read_text},
     import::{self, Options},
     limits,
     progress::Progress,
     recipe::Weights,
     runtime::Model,
+    text::{encode, read_text},
 };
 
 /// How much to run.
@@ -82,7 +82,7 @@ fn eval_package(dir: &Path, text: &Path, windows: Windows, progress: &dyn Progre
         .map_err(|e| Error::Unsupported(format!("`{}`: {e}", dir.join("tokenizer.json").display())))?;
     let tokens = encode(&tokenizer, &read_text(text, limits::EVAL_TEXT_BYTES_MAX)?)?;
     let graph = dir.join(&variant.graph);
-    let mut model = Model::open(&graph, manifest.cache, variant.kv, manifest.vocabulary, Vec::new())?;
+    let mut model = Model::open(&graph, manifest.cache, variant.kv, manifest.vocabulary);
     perplexity(&mut model, &tokens, windows, progress)
 }
 
@@ -101,7 +101,7 @@ pub(crate) fn perplexity(
     progress.begin("perplexity", (all.len() * windows.tokens) as u64);
     let mut nats = 0.0;
     for window in &all {
-        model.reset(window.len())?;
+        model.reset(window.len());
         // The last token predicts nothing that is known.
         let inputs = &window[..window.len() - 1];
         for (n, chunk) in inputs.chunks(limits::EVAL_ROWS).enumerate() {

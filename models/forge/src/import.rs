@@ -1,4 +1,4 @@
-//! GGUF in, package out.
+//! A published model in, package out.
 
 use std::{
     fs,
@@ -9,22 +9,23 @@ use outpost::model::{FORMAT, KvType, MANIFEST_FILE, Manifest, Requires, Source, 
 
 use crate::{
     Error, Result,
-    arch::{self, Decoder},
-    calibrate,
-    gguf::Gguf,
+    arch::Decoder,
+    calibrate, cut,
     graph::{self, GRAPH_FILE, Plan, Store},
     limits, mix, package,
     package::Staging,
-    progress::Progress,
+    progress::{Progress, Silent},
     quant::Code,
     recipe::{Cache, Recipe, Weights},
-    runtime, selftest, tokenizer,
+    selftest,
+    source::{Origin, Tensors},
+    tokenizer::Tokenizer,
 };
 
 /// What to make of the file.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The GGUF file.
+    /// The GGUF file, or a directory with `config.json` and safetensors.
     pub source: PathBuf,
     /// Directory of the package.
     pub destination: PathBuf,
@@ -50,16 +51,16 @@ pub struct Options {
 
 /// Makes the package and gives its manifest.
 pub fn import(options: &Options, progress: &dyn Progress) -> Result<Manifest> {
-    let gguf = Gguf::open(&options.source)?;
-    let decoder = arch::describe(&gguf)?;
+    let origin = Origin::open(&options.source)?;
+    let decoder = origin.describe()?;
     let name = package_name(options)?;
     let context = context(options, &decoder)?;
-    let tokenizer = tokenizer::build(&gguf, decoder.vocabulary, context)?;
+    let tokenizer = origin.tokenizer(decoder.vocabulary, context)?;
     let staging = Staging::create(&options.destination, options.force)?;
 
-    let (recipe, cache, importance) = choose(options, &gguf, &decoder, &tokenizer, &staging, progress)?;
+    let (recipe, cache, importance) = choose(options, origin.tensors(), &decoder, &tokenizer, &staging, progress)?;
     let plan = Plan {
-        gguf: &gguf,
+        tensors: origin.tensors(),
         decoder: &decoder,
         recipe: &recipe,
         cache: &cache,
@@ -67,32 +68,34 @@ pub fn import(options: &Options, progress: &dyn Progress) -> Result<Manifest> {
         importance: importance.as_ref(),
         taps: false,
     };
-    graph::write(&plan, staging.dir(), progress)?;
+    let mut store = graph::write(&plan, staging.dir(), progress)?;
     staging.write("tokenizer.json", &tokenizer.json)?;
     staging.write("tokenizer_config.json", &tokenizer.config)?;
     if let Some(template) = &tokenizer.template {
         staging.write("chat_template.jinja", template)?;
     }
 
-    progress.begin("self-test", 1);
     let shape = decoder.cache_shape();
-    let graph = staging.dir().join(GRAPH_FILE);
-    let mut model = runtime::Model::open(&graph, shape, cache.kind(), decoder.vocabulary, Vec::new())?;
-    let self_test = selftest::make(&mut model, &tokenizer.model, &tokenizer.eos, context)?;
-    drop(model);
+    // Graphs of its parts, of the very weights that are shipped.
+    let mut chain = cut::chain(&plan, (&mut store, staging.dir()), "part", &Silent)?;
+    store.finish()?;
+    let self_test = selftest::make(&mut chain, (shape, cache.kind()), &tokenizer, context, progress)?;
+    for link in chain.links() {
+        fs::remove_file(&link.graph).map_err(Error::io("remove", &link.graph))?;
+    }
 
     let manifest = Manifest {
         format: FORMAT,
         name,
-        version: text(&gguf, "general.version").unwrap_or_else(|| "1".to_owned()),
+        version: origin.version().unwrap_or_else(|| "1".to_owned()),
         architecture: decoder.architecture.to_owned(),
-        licence: licence(options, &gguf),
+        licence: licence(options, &origin),
         context,
         vocabulary: decoder.vocabulary,
         eos: tokenizer.eos,
         bos: tokenizer.bos,
         cache: shape,
-        source: source(options, &gguf, progress)?,
+        source: source(options, &origin, progress)?,
         self_test,
         variants: vec![Variant {
             graph: GRAPH_FILE.to_owned(),
@@ -115,9 +118,9 @@ const RUNTIME_MIN: &str = "1.24";
 /// Number formats, and what a calibration found out where one is needed.
 fn choose(
     options: &Options,
-    gguf: &Gguf,
+    tensors: &dyn Tensors,
     decoder: &Decoder,
-    tokenizer: &tokenizer::Tokenizer,
+    tokenizer: &Tokenizer,
     staging: &Staging,
     progress: &dyn Progress,
 ) -> Result<(Recipe, Cache, Option<graph::Importance>)> {
@@ -133,7 +136,7 @@ fn choose(
     fs::create_dir(&dir).map_err(Error::io("create", &dir))?;
     let mut store = Store::create(&dir)?;
     let place = (&mut store, dir.as_path());
-    let seen = calibrate::calibrate(gguf, decoder, &tokens, tokenizer.first, place, progress)?;
+    let seen = calibrate::calibrate(tensors, decoder, &tokens, tokenizer.first, place, progress)?;
     let four = if options.zero_points { Code::Uint4 } else { Code::Int4 };
     let recipe = match options.weights {
         Weights::F32 => Recipe::f32(),
@@ -141,7 +144,7 @@ fn choose(
         Weights::Int4 => Recipe::uniform(decoder, four, options.block),
         Weights::Mixed => {
             let place = (&mut store, dir.as_path());
-            mix::choose(gguf, decoder, (four, options.block), &seen.importance, place, &tokens, progress)?
+            mix::choose(tensors, decoder, (four, options.block), &seen.importance, place, &tokens, progress)?
         }
     };
     fs::remove_dir_all(&dir).map_err(Error::io("remove", &dir))?;
@@ -178,14 +181,8 @@ fn context(options: &Options, decoder: &Decoder) -> Result<usize> {
     }
 }
 
-fn text(gguf: &Gguf, key: &str) -> Option<String> {
-    let text = gguf.metadata().text(key).ok().flatten()?;
-    let short = text.chars().filter(|c| !c.is_control()).take(128).collect::<String>();
-    (!short.is_empty()).then_some(short)
-}
-
-fn licence(options: &Options, gguf: &Gguf) -> String {
-    let own = text(gguf, "general.license").map(|word| match word.as_str() {
+fn licence(options: &Options, origin: &Origin) -> String {
+    let own = origin.licence().map(|word| match word.as_str() {
         "apache-2.0" => "Apache-2.0".to_owned(),
         "mit" => "MIT".to_owned(),
         _ => word,
@@ -193,27 +190,14 @@ fn licence(options: &Options, gguf: &Gguf) -> String {
     options.licence.clone().or(own).unwrap_or_else(|| "unknown".to_owned())
 }
 
-fn source(options: &Options, gguf: &Gguf, progress: &dyn Progress) -> Result<Source> {
+fn source(options: &Options, origin: &Origin, progress: &dyn Progress) -> Result<Source> {
     let file = options.source.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let bytes = options.source.metadata().map_or(0, |m| m.len());
-    progress.begin("digest of the source", bytes);
-    let (_, sha256) = package::digest(&options.source, progress)?;
-    Ok(Source { file, sha256, quantization: formats(gguf), made_by: made_by() })
+    let sha256 = origin.digest(&options.source, progress)?;
+    Ok(Source { file, sha256, quantization: origin.formats(), made_by: made_by() })
 }
 
 fn made_by() -> String {
     concat!("outpost-forge ", env!("CARGO_PKG_VERSION")).to_owned()
-}
-
-/// Number formats in the file, the one with the most bytes first.
-pub fn formats(gguf: &Gguf) -> String {
-    let mut bytes = std::collections::BTreeMap::new();
-    for tensor in gguf.tensors() {
-        *bytes.entry(tensor.format).or_insert(0u64) += tensor.bytes();
-    }
-    let mut formats: Vec<_> = bytes.into_iter().collect();
-    formats.sort_by_key(|(format, bytes)| (std::cmp::Reverse(*bytes), *format));
-    formats.iter().map(|(format, _)| format.name()).collect::<Vec<_>>().join(", ")
 }
 
 /// A directory for what a command needs only while it runs.

@@ -1,20 +1,18 @@
-//! What a GGUF file says of itself, and whether a package can be made of it.
+//! What a model says of itself, and whether a package can be made of it.
 
 use std::{fmt, path::Path};
 
 use serde::Serialize;
 
 use crate::{
-    Result, arch,
-    gguf::{Gguf, Value},
-    import::formats,
-    tokenizer,
+    Result,
+    source::{Origin, Tensor},
 };
 
 /// Characters of one value that are shown.
 const VALUE_CHARS: usize = 60;
 
-/// The file in brief.
+/// The model in brief.
 #[derive(Debug, Serialize)]
 pub struct Report {
     /// Metadata, values shortened.
@@ -31,7 +29,7 @@ pub struct Report {
 
 /// One tensor.
 #[derive(Debug, Serialize)]
-#[allow(missing_docs, reason = "fields of `gguf::Tensor`")]
+#[allow(missing_docs, reason = "fields of `source::Tensor`")]
 pub struct TensorLine {
     pub name: String,
     pub format: &'static str,
@@ -39,24 +37,25 @@ pub struct TensorLine {
     pub columns: usize,
 }
 
-/// Reads the header of `path`.
+/// Reads the headers of the file or directory `path`.
 pub fn inspect(path: &Path) -> Result<Report> {
-    let gguf = Gguf::open(path)?;
+    let origin = Origin::open(path)?;
     let describe = || -> Result<()> {
-        let decoder = arch::describe(&gguf)?;
-        tokenizer::build(&gguf, decoder.vocabulary, decoder.context).map(|_| ())
+        let decoder = origin.describe()?;
+        origin.tokenizer(decoder.vocabulary, decoder.context).map(|_| ())
     };
-    let line = |t: &crate::gguf::Tensor| TensorLine {
+    let line = |t: &Tensor| TensorLine {
         name: shown(&t.name),
         format: t.format.name(),
         rows: t.rows,
         columns: t.columns,
     };
+    let tensors = origin.tensors().tensors();
     Ok(Report {
-        metadata: gguf.metadata().iter().map(|(key, value)| (shown(key), brief(value))).collect(),
-        tensors: gguf.tensors().iter().map(line).collect(),
-        formats: formats(&gguf),
-        parameters: gguf.tensors().iter().map(|t| t.rows as u64 * t.columns as u64).sum(),
+        metadata: origin.metadata().iter().map(|(key, value)| (shown(key), shown(value))).collect(),
+        tensors: tensors.iter().map(line).collect(),
+        formats: origin.formats(),
+        parameters: tensors.iter().map(|t| t.rows as u64 * t.columns as u64).sum(),
         obstacle: describe().err().map(|e| e.to_string()),
     })
 }
@@ -67,19 +66,6 @@ fn shown(text: &str) -> String {
         short.push('…');
     }
     short
-}
-
-fn brief(value: &Value) -> String {
-    match value {
-        Value::Integer(n) => n.to_string(),
-        Value::Float(x) => x.to_string(),
-        Value::Bool(b) => b.to_string(),
-        Value::Text(text) => shown(text),
-        Value::Integers(all) => format!("{} integers", all.len()),
-        Value::Floats(all) => format!("{} floats", all.len()),
-        Value::Bools(all) => format!("{} booleans", all.len()),
-        Value::Texts(all) => format!("{} texts", all.len()),
-    }
 }
 
 impl fmt::Display for Report {

@@ -27,21 +27,26 @@
 pub mod arch;
 pub mod calibrate;
 pub mod cli;
+pub mod cut;
 mod error;
 pub mod eval;
 pub mod gguf;
 pub mod graph;
+pub mod hf;
 pub mod import;
 pub mod inspect;
 pub mod limits;
 pub mod mix;
 pub mod onnx;
 pub mod package;
+pub mod probe;
 pub mod progress;
 pub mod quant;
 pub mod recipe;
 pub mod runtime;
 pub mod selftest;
+pub mod source;
+pub mod text;
 pub mod tokenizer;
 pub mod weights;
 

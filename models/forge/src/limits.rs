@@ -55,3 +55,6 @@ pub const EVAL_ROWS: usize = 64;
 
 /// Name of a package, bytes.
 pub const PACKAGE_NAME_BYTES_MAX: usize = 128;
+/// Weights of which one graph is made while a model is measured, unless one layer has more. In
+/// 8 bits, mapped and packed by ONNX Runtime, they take twice as many bytes.
+pub const PART_WEIGHTS: usize = 192 * 1024 * 1024;

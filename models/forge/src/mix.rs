@@ -14,18 +14,16 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use outpost::model::KvType;
-
 use crate::{
     Result,
     arch::{Decoder, Site},
-    gguf::Gguf,
-    graph::{self, Importance, Plan, Store},
-    limits,
-    progress::{Progress, Silent},
+    cut::cut,
+    graph::{Importance, Store},
+    probe::{self, Probe},
+    progress::Progress,
     quant::Code,
-    recipe::{Cache, Recipe},
-    runtime::Model,
+    recipe::Recipe,
+    source::Tensors,
 };
 
 /// Part of the layers' weights that may have 8 bits. More is slower to decode: every step
@@ -33,20 +31,12 @@ use crate::{
 const EIGHT_BIT_SHARE: f64 = 1.0 / 3.0;
 /// Parts into which the depth of the model is cut.
 const DEPTHS: usize = 3;
-/// Block of the 8-bit weights that are measured against.
-const BASE_BLOCK: usize = 32;
-/// Runs of the sample for one measurement.
-const WINDOWS: usize = 2;
-/// Every so many positions, distributions are compared. Bounds the memory for logits: 128
-/// rows of a vocabulary of 131,072 are 67 MB, and two sets are held.
-const ROW_STEP: usize = 8;
-
 /// Matrices that are decided together: kind and depth.
 type Group = (&'static str, usize);
 
 /// Chooses between `code` (of 4 bits) and 8 bits for every matrix by running `tokens`; `store` lies in `dir`.
 pub fn choose(
-    gguf: &Gguf,
+    tensors: &dyn Tensors,
     decoder: &Decoder,
     (code, block): (Code, usize),
     importance: &Importance,
@@ -55,35 +45,23 @@ pub fn choose(
     progress: &dyn Progress,
 ) -> Result<Recipe> {
     let groups = groups(decoder);
+    let parts = cut(decoder, &borders(decoder));
+    let mut probe = Probe::new((tensors, decoder, importance), parts, (store, dir), tokens)?;
     progress.begin("sensitivity", groups.len() as u64 + 1);
-    let mut logits = |four: &[Site], name: &str| -> Result<Vec<f32>> {
-        let mut recipe = Recipe::uniform(decoder, Code::Int8, BASE_BLOCK);
-        let changed = decoder.matrices().filter(|(site, _)| four.contains(site));
-        changed.for_each(|(site, matrix)| recipe.set(site, code, block, matrix.columns));
-        let context = limits::SAMPLE_CHUNK_TOKENS;
-        let (cache, importance) = (&Cache::F32, Some(importance));
-        let plan = Plan { gguf, decoder, recipe: &recipe, cache, context, importance, taps: false };
-        let path = dir.join(name);
-        graph::write_shared(&plan, store, &path, &Silent)?;
-        let shape = decoder.cache_shape();
-        let mut model = Model::open(&path, shape, KvType::F32, decoder.vocabulary, Vec::new())?;
-        let mut logits = Vec::new();
-        for window in tokens.chunks(context).take(WINDOWS) {
-            let rows: Vec<usize> = (0..window.len()).step_by(ROW_STEP).collect();
-            model.reset(window.len())?;
-            logits.extend(model.step(window, &rows)?.logits);
-        }
-        progress.advance(1);
-        Ok(logits)
-    };
-    let base = logits(&[], "base.onnx")?;
+    let base = probe.base()?;
+    progress.advance(1);
     let mut measured = Vec::new();
     for (n, (group, sites)) in groups.iter().enumerate() {
-        let changed = logits(sites, &format!("group{n}.onnx"))?;
+        let layers: Vec<usize> = sites.iter().filter_map(|site| site.layer()).collect();
+        let mut four = probe::recipe(decoder);
+        let matrices = decoder.matrices().filter(|(site, _)| sites.contains(site));
+        matrices.for_each(|(site, matrix)| four.set(site, code, block, matrix.columns));
+        let changed = probe.changed(&four, &layers, &format!("group{n}"))?;
         let harm = divergence(&base, &changed, decoder.vocabulary);
         let weights =
             decoder.matrices().filter(|(s, _)| sites.contains(s)).map(|(_, m)| m.rows * m.columns).sum();
         measured.push(Measured { group: *group, harm, weights });
+        progress.advance(1);
     }
     let eight = pick(measured);
     let mut recipe = Recipe::uniform(decoder, code, block);
@@ -151,6 +129,12 @@ fn groups(decoder: &Decoder) -> BTreeMap<Group, Vec<Site>> {
         groups.entry((kind, layer * DEPTHS / layers)).or_default().push(site);
     }
     groups
+}
+
+/// First layers of the depths but the first.
+fn borders(decoder: &Decoder) -> Vec<usize> {
+    let depth = |layer: usize| layer * DEPTHS / decoder.layers.len();
+    (1..decoder.layers.len()).filter(|layer| depth(*layer) != depth(layer - 1)).collect()
 }
 
 #[cfg(test)]

@@ -157,8 +157,12 @@ pub fn digest(path: &Path, progress: &dyn Progress) -> Result<(u64, String)> {
         bytes += count as u64;
         progress.advance(count as u64);
     }
-    let hex = hash.finalize().iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
-    Ok((bytes, hex))
+    Ok((bytes, outpost::domain::hex(&hash.finalize())))
+}
+
+/// SHA-256 of `bytes`, lower-case hex.
+pub fn digest_of(bytes: &[u8]) -> String {
+    outpost::domain::hex(&Sha256::digest(bytes))
 }
 
 #[cfg(test)]

@@ -1,10 +1,12 @@
 //! The golden self-test: what a sound copy of the package answers to a fixed prompt.
 
-use outpost::model::SelfTest;
+use outpost::model::{CacheShape, KvType, SelfTest};
 
 use crate::{
     Error, Result,
-    runtime::{Model, greedy},
+    progress::Progress,
+    runtime::{Chain, Feed, Sequence, Step, greedy},
+    tokenizer::Tokenizer,
 };
 
 /// Prompts to choose from. Lists that every model can continue: its next tokens are far
@@ -25,54 +27,78 @@ const TOLERANCE: f32 = 0.5;
 
 /// Runs every prompt and keeps the one whose tokens lead by the largest margin.
 pub fn make(
-    model: &mut Model,
-    tokenizer: &tokenizers::Tokenizer,
-    eos: &[u32],
+    chain: &mut Chain,
+    (shape, kv): (CacheShape, KvType),
+    tokenizer: &Tokenizer,
     context: usize,
+    progress: &dyn Progress,
 ) -> Result<SelfTest> {
-    let mut best: Option<(f32, SelfTest)> = None;
+    let (mut candidates, mut sequences) = (Vec::new(), Vec::new());
     for text in PROMPTS {
-        let encoded = tokenizer
-            .encode_fast(text, true)
-            .map_err(|e| Error::Unsupported(format!("the tokenizer fails on a plain text: {e}")))?;
-        let prompt = encoded.get_ids().to_vec();
-        if prompt.is_empty() || prompt.len() + TOKENS > context {
-            continue;
-        }
-        let Some((margin, test)) = run(model, prompt, eos)? else { continue };
-        if best.as_ref().is_none_or(|(most, _)| margin > *most) {
-            best = Some((margin, test));
+        let failed = |e| Error::Unsupported(format!("the tokenizer fails on a plain text: {e}"));
+        let prompt = tokenizer.model.encode_fast(text, true).map_err(failed)?.get_ids().to_vec();
+        if !prompt.is_empty() && prompt.len() + TOKENS <= context {
+            sequences.push(Sequence::new(shape, kv, prompt.len() + TOKENS));
+            candidates.push(Candidate { prompt, tokens: Vec::new(), first: 0.0, margin: f32::INFINITY });
         }
     }
-    let none = || {
+    progress.begin("self-test", TOKENS as u64);
+    for _ in 0..TOKENS {
+        let goes_on = step(chain, &mut candidates, &mut sequences, &tokenizer.eos)?;
+        keep(&mut candidates, &goes_on);
+        keep(&mut sequences, &goes_on);
+        progress.advance(1);
+    }
+    let best = candidates.into_iter().max_by(|a, b| a.margin.total_cmp(&b.margin));
+    let best = best.ok_or_else(|| {
         Error::Unsupported(
             "the model does not continue any self-test prompt; its weights are damaged".to_owned(),
         )
-    };
-    best.map(|(_, test)| test).ok_or_else(none)
+    })?;
+    Ok(SelfTest {
+        prompt: best.prompt,
+        tokens: best.tokens,
+        first_logit: best.first,
+        tolerance: best.margin * TOLERANCE,
+    })
 }
 
-/// Greedy continuation; `None` when the model ends it early or its logits are no numbers.
-fn run(model: &mut Model, prompt: Vec<u32>, eos: &[u32]) -> Result<Option<(f32, SelfTest)>> {
-    model.reset(prompt.len() + TOKENS)?;
-    let mut logits = model.step(&prompt, &[prompt.len() - 1])?.logits;
-    let mut tokens = Vec::new();
-    let mut first_logit = 0.0;
-    let mut tightest = f32::INFINITY;
-    loop {
-        let (token, margin) = greedy(&logits);
-        if eos.contains(&token) || !logits.iter().all(|x| x.is_finite()) {
-            return Ok(None);
+/// A prompt with its greedy continuation so far.
+struct Candidate {
+    prompt: Vec<u32>,
+    tokens: Vec<u32>,
+    /// Logit of the first token.
+    first: f32,
+    /// By how much the tightest token leads.
+    margin: f32,
+}
+
+/// One token more for each. Says which go on: an answer that has ended, or logits that are no
+/// numbers, test nothing.
+fn step(
+    chain: &mut Chain,
+    candidates: &mut [Candidate],
+    sequences: &mut [Sequence],
+    eos: &[u32],
+) -> Result<Vec<bool>> {
+    let fed: Vec<Vec<u32>> =
+        candidates.iter().map(|c| c.tokens.last().map_or_else(|| c.prompt.clone(), |t| vec![*t])).collect();
+    let rows: Vec<[usize; 1]> = fed.iter().map(|tokens| [tokens.len() - 1]).collect();
+    let feeds: Vec<Feed<'_>> = fed.iter().zip(&rows).map(|(tokens, rows)| Feed { tokens, rows }).collect();
+    let steps = chain.step(sequences, &feeds)?;
+    let advance = |(candidate, step): (&mut Candidate, Step)| {
+        let (token, margin) = greedy(&step.logits);
+        if candidate.tokens.is_empty() {
+            candidate.first = step.logits[token as usize];
         }
-        if tokens.is_empty() {
-            first_logit = logits[token as usize];
-        }
-        tightest = tightest.min(margin);
-        tokens.push(token);
-        if tokens.len() == TOKENS {
-            break;
-        }
-        logits = model.step(&[token], &[0])?.logits;
-    }
-    Ok(Some((tightest, SelfTest { prompt, tokens, first_logit, tolerance: tightest * TOLERANCE })))
+        candidate.margin = candidate.margin.min(margin);
+        candidate.tokens.push(token);
+        !eos.contains(&token) && step.logits.iter().all(|x| x.is_finite())
+    };
+    Ok(candidates.iter_mut().zip(steps).map(advance).collect())
+}
+
+fn keep<T>(all: &mut Vec<T>, which: &[bool]) {
+    let mut which = which.iter();
+    all.retain(|_| which.next().copied().unwrap_or(false));
 }

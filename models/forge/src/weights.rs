@@ -7,11 +7,12 @@
 use crate::{
     Error, Result,
     arch::{Matrix, RowOrder},
-    gguf::{self, Format, Gguf, Tensor},
+    gguf,
     limits,
     onnx::{DataFile, Region},
     progress::Progress,
     quant::{self, Code, Encoding, RowLayout, RowMut},
+    source::{Format, Tensor, Tensors},
 };
 
 /// A matrix in the data file.
@@ -45,7 +46,7 @@ pub struct Chunk<'a> {
 
 /// Calls `each` with all rows of `matrix`, first to last.
 pub fn for_each_chunk(
-    gguf: &Gguf,
+    tensors: &dyn Tensors,
     matrix: &Matrix,
     progress: &dyn Progress,
     mut each: impl FnMut(&Chunk<'_>) -> Result<()>,
@@ -54,11 +55,11 @@ pub fn for_each_chunk(
     let mut first_row = 0;
     for part in &matrix.parts {
         let gone = || Error::Bug(format!("tensor `{}` was there before", part.tensor));
-        let tensor = gguf.tensor(&part.tensor).ok_or_else(gone)?;
+        let tensor = tensors.tensor(&part.tensor).ok_or_else(gone)?;
         let step = rows_per_chunk(tensor, part.order);
         for first in (0..tensor.rows).step_by(step) {
             let rows = step.min(tensor.rows - first);
-            gguf.read_rows(tensor, first, rows, &mut bytes).map_err(|e| Error::Unsupported(e.to_string()))?;
+            tensors.read_rows(tensor, first, rows, &mut bytes)?;
             let bytes = match part.order {
                 RowOrder::Same => &bytes,
                 RowOrder::Neighbours { head_width } => {
@@ -75,8 +76,8 @@ pub fn for_each_chunk(
 }
 
 /// Bytes that [`for_each_chunk`] will report.
-pub fn source_bytes(gguf: &Gguf, matrix: &Matrix) -> u64 {
-    matrix.parts.iter().filter_map(|p| gguf.tensor(&p.tensor)).map(Tensor::bytes).sum()
+pub fn source_bytes(tensors: &dyn Tensors, matrix: &Matrix) -> u64 {
+    matrix.parts.iter().filter_map(|p| tensors.tensor(&p.tensor)).map(Tensor::bytes).sum()
 }
 
 fn rows_per_chunk(tensor: &Tensor, order: RowOrder) -> usize {
@@ -102,7 +103,7 @@ fn part_neighbours(bytes: &[u8], row_bytes: usize, head_width: usize, out: &mut 
 
 /// Writes `matrix` in `encoding`.
 pub fn write(
-    gguf: &Gguf,
+    tensors: &dyn Tensors,
     matrix: &Matrix,
     encoding: Encoding,
     importance: Option<&[f32]>,
@@ -110,19 +111,19 @@ pub fn write(
     progress: &dyn Progress,
 ) -> Result<Stored> {
     match encoding {
-        Encoding::F32 => write_f32(gguf, matrix, data, progress),
+        Encoding::F32 => write_f32(tensors, matrix, data, progress),
         Encoding::Blocks { code, block } => {
-            write_blocks(gguf, matrix, (code, block), importance, data, progress)
+            write_blocks(tensors, matrix, (code, block), importance, data, progress)
         }
     }
 }
 
-fn write_f32(gguf: &Gguf, matrix: &Matrix, data: &mut DataFile, progress: &dyn Progress) -> Result<Stored> {
+fn write_f32(tensors: &dyn Tensors, matrix: &Matrix, data: &mut DataFile, progress: &dyn Progress) -> Result<Stored> {
     let row_bytes = matrix.columns * size_of::<f32>();
     let codes = data.reserve((matrix.rows * row_bytes) as u64);
     let mut numbers = Vec::new();
     let mut bytes = Vec::new();
-    for_each_chunk(gguf, matrix, progress, |chunk| {
+    for_each_chunk(tensors, matrix, progress, |chunk| {
         numbers.resize(chunk.rows * matrix.columns, 0.0);
         gguf::dequantise(chunk.format, chunk.bytes, &mut numbers);
         bytes.clear();
@@ -134,7 +135,7 @@ fn write_f32(gguf: &Gguf, matrix: &Matrix, data: &mut DataFile, progress: &dyn P
 }
 
 fn write_blocks(
-    gguf: &Gguf,
+    tensors: &dyn Tensors,
     matrix: &Matrix,
     (code, block): (Code, usize),
     importance: Option<&[f32]>,
@@ -148,7 +149,7 @@ fn write_blocks(
     let zeros_at = (layout.zero_bytes > 0).then(|| data.reserve((matrix.rows * layout.zero_bytes) as u64));
     let (mut codes, mut scales, mut zeros) = (Vec::new(), Vec::new(), Vec::new());
     let mut bytes = Vec::new();
-    for_each_chunk(gguf, matrix, progress, |chunk| {
+    for_each_chunk(tensors, matrix, progress, |chunk| {
         codes.resize(chunk.rows * layout.code_bytes, 0);
         scales.resize(chunk.rows * layout.blocks, 0.0);
         zeros.resize(chunk.rows * layout.zero_bytes, 0);

@@ -41,8 +41,8 @@ fn options(source: &Path, destination: &Path, weights: Weights, kv: KvType, bloc
 fn logits(dir: &Path, manifest: &Manifest, tokens: &[u32]) -> Vec<f32> {
     let graph = dir.join("model.onnx");
     let kv = manifest.variants[0].kv;
-    let mut model = Model::open(&graph, manifest.cache, kv, manifest.vocabulary, Vec::new()).unwrap();
-    model.reset(tokens.len()).unwrap();
+    let mut model = Model::open(&graph, manifest.cache, kv, manifest.vocabulary);
+    model.reset(tokens.len());
     // Two steps, so that the second reads the cache.
     let (first, second) = tokens.split_at(tokens.len() / 2);
     let mut logits = Vec::new();

@@ -38,7 +38,7 @@ fn float32_logits_equal_llama_cpp() {
         let tokens = numbers(&prompt["tokens"]);
         let positions = prompt["positions"].as_array().unwrap();
         let rows: Vec<usize> = positions.iter().map(|p| p["position"].as_u64().unwrap() as usize).collect();
-        model.reset(64).unwrap();
+        model.reset(64);
         let logits = model.step(&tokens, &rows).unwrap().logits;
         for (position, logits) in positions.iter().zip(logits.chunks(model.vocabulary())) {
             let mut check = |id: usize, wanted: f64| {
@@ -66,7 +66,7 @@ fn float32_greedy_text_equals_llama_cpp() {
     let mut model = common::package(&home.path().join("f32"), Weights::F32, KvType::F32, 32);
     for prompt in reference()["prompts"].as_array().unwrap() {
         let mut feed = numbers(&prompt["tokens"]);
-        model.reset(64).unwrap();
+        model.reset(64);
         for (n, wanted) in prompt["greedy"].as_array().unwrap().iter().enumerate() {
             let logits = model.step(&feed, &[feed.len() - 1]).unwrap().logits;
             let (token, _) = greedy(&logits);

@@ -1,21 +1,24 @@
 //! What a model is, apart from its numbers.
 //!
-//! Each architecture has one file that reads GGUF metadata and gives a [`Decoder`]: sizes,
-//! rotary frequencies, and which tensors make up which matrix of the graph. The graph
-//! writer ([`graph`](crate::graph)) knows decoders and no architectures, so a new
-//! architecture of the usual kind (grouped-query attention, RMS norm, `SwiGLU`) is a new file
-//! here and a line in [`describe`].
+//! A description (GGUF metadata, `config.json`, or what `synth` was asked for) becomes a
+//! [`Shape`]: sizes, rotary frequencies, names. Held against the tensors it gives a
+//! [`Decoder`]: which tensors make up which matrix of the graph. The graph writer
+//! ([`graph`](crate::graph)) knows decoders and no architectures, so a new architecture of the
+//! usual kind (grouped-query attention, RMS norm, `SwiGLU`) is a new reader of its description.
 
-mod llama;
+mod gguf;
+mod huggingface;
 mod names;
+mod rope;
+mod shape;
 
 use outpost::model::CacheShape;
 
-use crate::{
-    Error, Result,
-    gguf::{Gguf, Tensor},
-    limits,
-};
+pub use huggingface::shape as huggingface_shape;
+pub use rope::{QueryScale, Rope, Yarn};
+pub use shape::{Names, Parts, Shape};
+
+use crate::{Error, Result, gguf::Gguf};
 
 /// A decoder-only transformer.
 #[derive(Clone, Debug)]
@@ -42,6 +45,8 @@ pub struct Decoder {
     pub attention_scale: f32,
     /// Rotary position embedding.
     pub rope: Rope,
+    /// Growth of queries with their position.
+    pub query_scale: Option<QueryScale>,
     /// Token table.
     pub table: Matrix,
     /// Output matrix; `None` where the token table serves.
@@ -67,16 +72,6 @@ pub struct Layer {
     pub gate_up: Matrix,
     /// Projection back to the hidden state.
     pub down: Matrix,
-}
-
-/// Rotary position embedding: angle = position * frequency, first half of a head against
-/// the second half.
-#[derive(Clone, Debug)]
-pub struct Rope {
-    /// Radians per position, one for each pair.
-    pub frequencies: Vec<f64>,
-    /// Factor on sine and cosine (`YaRN`'s attention factor).
-    pub magnitude: f32,
 }
 
 /// A matrix of the graph: tensors of the file, one below the other.
@@ -124,6 +119,18 @@ pub enum Site {
     Output,
 }
 
+impl Site {
+    /// The layer that it lies in.
+    pub fn layer(self) -> Option<usize> {
+        match self {
+            Self::Qkv(layer) | Self::AttentionOutput(layer) | Self::GateUp(layer) | Self::Down(layer) => {
+                Some(layer)
+            }
+            Self::Output => None,
+        }
+    }
+}
+
 impl std::fmt::Display for Site {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -168,14 +175,20 @@ pub fn describe(gguf: &Gguf) -> Result<Decoder> {
         let advice = "join it first with `llama-gguf-split --merge`";
         return Err(Error::Unsupported(format!("the file is one part of a split model: {advice}")));
     }
-    match metadata.text("general.architecture").map_err(data)? {
-        Some("llama") => llama::describe(gguf),
+    let architecture = match metadata.text("general.architecture").map_err(data)? {
+        Some("llama") => "llama",
+        Some("mistral3") => "mistral3",
         Some(other) => {
             let other: String = other.escape_debug().take(64).collect();
-            Err(Error::Unsupported(format!("architecture `{other}` is not supported; `llama` is")))
+            return Err(Error::Unsupported(format!(
+                "architecture `{other}` is not supported; `llama` and `mistral3` are"
+            )));
         }
         None => {
-            Err(Error::Unsupported("metadata `general.architecture` is missing: not a model file".to_owned()))
+            return Err(Error::Unsupported(
+                "metadata `general.architecture` is missing: not a model file".to_owned(),
+            ));
         }
-    }
+    };
+    gguf::shape(gguf, architecture)?.decoder(gguf)
 }

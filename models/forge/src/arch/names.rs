@@ -1,10 +1,16 @@
-//! Looking tensors up by GGUF's names, and checking that they have the wanted shape.
+//! Looking tensors up by their names, and checking that they have the wanted shape.
 
-use super::{Error, Gguf, Matrix, Part, Result, RowOrder, Tensor, limits};
+use super::{Matrix, Part, RowOrder};
+use crate::{
+    Error, Result,
+    gguf::Gguf,
+    limits,
+    source::{Tensor, Tensors},
+};
 
-/// A required count from metadata, from 1 to `max`.
-pub(super) fn count(gguf: &Gguf, key: &str, max: usize) -> Result<usize> {
-    match optional_count(gguf, key, max)? {
+/// A required count, from 1 on.
+pub(super) fn positive(key: &str, count: Option<usize>) -> Result<usize> {
+    match count {
         Some(0) => Err(Error::Unsupported(format!("metadata `{key}` is 0"))),
         Some(n) => Ok(n),
         None => Err(Error::Unsupported(format!("metadata `{key}` is missing"))),
@@ -16,20 +22,15 @@ pub(super) fn optional_count(gguf: &Gguf, key: &str, max: usize) -> Result<Optio
     gguf.metadata().count(key, max).map_err(|e| Error::Unsupported(e.to_string()))
 }
 
-/// A number from metadata.
-pub(super) fn number(gguf: &Gguf, key: &str) -> Result<Option<f64>> {
-    gguf.metadata().number(key).map_err(|e| Error::Unsupported(e.to_string()))
-}
-
 /// The matrix of one tensor.
-pub(super) fn matrix(gguf: &Gguf, name: String, rows: usize, columns: usize) -> Result<Matrix> {
-    stacked(gguf, &[(name, rows, RowOrder::Same)], columns)
+pub(super) fn matrix(tensors: &dyn Tensors, name: String, rows: usize, columns: usize) -> Result<Matrix> {
+    stacked(tensors, &[(name, rows, RowOrder::Same)], columns)
 }
 
 /// The matrix of several tensors, given as name, rows and order, one below the other.
-pub(super) fn stacked(gguf: &Gguf, parts: &[(String, usize, RowOrder)], columns: usize) -> Result<Matrix> {
+pub(super) fn stacked(tensors: &dyn Tensors, parts: &[(String, usize, RowOrder)], columns: usize) -> Result<Matrix> {
     for (name, rows, _) in parts {
-        let tensor = find(gguf, name)?;
+        let tensor = find(tensors, name)?;
         if (tensor.rows, tensor.columns) != (*rows, columns) {
             let found = format!("{} rows of {}", tensor.rows, tensor.columns);
             let reason =
@@ -50,19 +51,19 @@ pub(super) fn stacked(gguf: &Gguf, parts: &[(String, usize, RowOrder)], columns:
 }
 
 /// Checks a norm's weight of `width` numbers and gives its name.
-pub(super) fn norm(gguf: &Gguf, name: String, width: usize) -> Result<String> {
-    matrix(gguf, name.clone(), 1, width).map(|_| name)
+pub(super) fn norm(tensors: &dyn Tensors, name: String, width: usize) -> Result<String> {
+    matrix(tensors, name.clone(), 1, width).map(|_| name)
 }
 
 /// The tensor `name`, which must be there.
-pub(super) fn find<'a>(gguf: &'a Gguf, name: &str) -> Result<&'a Tensor> {
+pub(super) fn find<'a>(tensors: &'a dyn Tensors, name: &str) -> Result<&'a Tensor> {
     let missing = || Error::Unsupported(format!("tensor `{name}` is missing"));
-    gguf.tensor(name).ok_or_else(missing)
+    tensors.tensor(name).ok_or_else(missing)
 }
 
 /// That no tensor is left over that would change what the model says.
-pub(super) fn nothing_beside(gguf: &Gguf, known: &dyn Fn(&str) -> bool) -> Result<()> {
-    match gguf.tensors().iter().find(|t| !known(&t.name)) {
+pub(super) fn nothing_beside(tensors: &dyn Tensors, known: &dyn Fn(&str) -> bool) -> Result<()> {
+    match tensors.tensors().iter().find(|t| !known(&t.name)) {
         None => Ok(()),
         Some(tensor) => {
             let name: String = tensor.name.escape_debug().take(limits::NAME_BYTES_MAX as usize).collect();

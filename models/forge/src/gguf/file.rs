@@ -84,13 +84,4 @@ impl Gguf {
             reason: e.to_string(),
         })
     }
-
-    /// All numbers of a small tensor, such as a norm.
-    pub fn read_vector(&self, tensor: &Tensor) -> Result<Vec<f32>, GgufError> {
-        let mut bytes = Vec::new();
-        self.read_rows(tensor, 0, tensor.rows, &mut bytes)?;
-        let mut numbers = vec![0.0; tensor.rows * tensor.columns];
-        super::dequantise(tensor.format, &bytes, &mut numbers);
-        Ok(numbers)
-    }
 }

@@ -81,26 +81,38 @@ impl<'a> Writer<'a> {
             return Ok(*stored);
         }
         let data = &mut self.store.data;
-        let stored = weights::write(self.plan.gguf, matrix, encoding, importance, data, self.progress)?;
+        let stored = weights::write(self.plan.tensors, matrix, encoding, importance, data, self.progress)?;
         self.store.matrices.insert(key, stored);
         Ok(stored)
     }
 
+    /// A vector of the source.
     pub(super) fn vector(&mut self, tensor: &str, name: &str) -> Result<()> {
-        let gguf = self.plan.gguf;
+        let tensors = self.plan.tensors;
         let found =
-            gguf.tensor(tensor).ok_or_else(|| Error::Bug(format!("tensor `{tensor}` was there before")))?;
-        let region = if let Some(region) = self.store.vectors.get(name) {
-            *region
-        } else {
-            let numbers = gguf.read_vector(found).map_err(|e| Error::Unsupported(e.to_string()))?;
-            let bytes: Vec<u8> = numbers.iter().flat_map(|x| x.to_le_bytes()).collect();
-            let region = self.store.data.reserve(bytes.len() as u64);
-            self.store.data.write(region, 0, &bytes)?;
-            region
+            tensors.tensor(tensor).ok_or_else(|| Error::Bug(format!("tensor `{tensor}` was there before")))?;
+        let numbers = tensors.read_vector(found)?;
+        self.own_vector(name, found.columns, || numbers.iter().flat_map(|x| x.to_le_bytes()).collect())
+    }
+
+    /// A vector of `count` float32 numbers.
+    pub(super) fn own_vector(
+        &mut self,
+        name: &str,
+        count: usize,
+        bytes: impl FnOnce() -> Vec<u8>,
+    ) -> Result<()> {
+        let region = match self.store.vectors.get(name) {
+            Some(region) => *region,
+            None => {
+                let bytes = bytes();
+                let region = self.store.data.reserve(bytes.len() as u64);
+                self.store.data.write(region, 0, &bytes)?;
+                region
+            }
         };
         self.store.vectors.insert(name.to_owned(), region);
-        self.graph.external(name, Element::F32, &[found.columns], &self.store.data, region);
+        self.graph.external(name, Element::F32, &[count], &self.store.data, region);
         Ok(())
     }
 

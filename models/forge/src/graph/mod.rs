@@ -6,21 +6,24 @@
 //! `[B, kv_heads, P, head_width]` in the cache's type. Outputs: `logits` float `[R, V]`;
 //! `present.{i}.key` and `.value`, which may be the very memory of the past.
 //!
+//! A [`Part`] of the layers can be a graph of its own: hidden states come in as `stream.residual`
+//! and `stream.update`, the summands of the next norm, and leave as `next.*`.
+//!
 //! Queries, keys and values are one product, gate and up another. The residual sum is the
 //! fourth output of `SkipSimplifiedLayerNormalization`. A tied table is stored once.
 
+mod attention;
 mod matrix;
 
-use std::{collections::HashMap, path::Path};
+use std::{collections::HashMap, ops::Range, path::Path};
 
 use matrix::Shape;
 
 use crate::{
     Result,
     arch::{Decoder, Layer, Site},
-    gguf::Gguf,
     onnx::{
-        Attribute::{Float, Int, Text},
+        Attribute::{Float, Int},
         DataFile,
         Dimension::{Fixed, Named},
         Element, GraphBuilder, Region,
@@ -28,6 +31,8 @@ use crate::{
     progress::Progress,
     quant::Encoding,
     recipe::{Cache, Recipe},
+    runtime::{STREAM_IN, STREAM_OUT},
+    source::Tensors,
     weights::Stored,
 };
 
@@ -42,7 +47,7 @@ pub type Importance = HashMap<Site, Vec<f32>>;
 /// What to write.
 pub struct Plan<'a> {
     /// The source.
-    pub gguf: &'a Gguf,
+    pub tensors: &'a dyn Tensors,
     /// Its description.
     pub decoder: &'a Decoder,
     /// Number formats of the weights.
@@ -55,6 +60,33 @@ pub struct Plan<'a> {
     pub importance: Option<&'a Importance>,
     /// Adds outputs `tap.{site}` `[columns]`: sums of squares of each matrix's input.
     pub taps: bool,
+}
+
+/// A stretch of the model that is a graph of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Layers in it.
+    pub layers: Range<usize>,
+    /// Whether it begins with tokens instead of hidden states.
+    pub embeds: bool,
+    /// Whether it ends with logits.
+    pub projects: bool,
+}
+
+impl Part {
+    /// All of `decoder`.
+    pub fn whole(decoder: &Decoder) -> Self {
+        Self { layers: 0..decoder.layers.len(), embeds: true, projects: true }
+    }
+
+    /// Sites of its matrices, output included.
+    pub fn sites(&self, decoder: &Decoder) -> Vec<Site> {
+        let layers = decoder.matrices().map(|(site, _)| site);
+        let mut sites: Vec<Site> =
+            layers.filter(|site| site.layer().is_some_and(|layer| self.layers.contains(&layer))).collect();
+        sites.extend(self.projects.then_some(Site::Output));
+        sites
+    }
 }
 
 /// Tensors in the data file. Several graphs can share it: what one has written in a format,
@@ -71,27 +103,41 @@ impl Store {
         let data = DataFile::create(dir, DATA_FILE)?;
         Ok(Self { data, matrices: HashMap::new(), vectors: HashMap::new() })
     }
+
+    /// Writes the last bytes out to the disk.
+    pub fn finish(self) -> Result<()> {
+        self.data.finish().map(drop)
+    }
 }
 
-/// Writes graph and data into `dir`.
-pub fn write(plan: &Plan<'_>, dir: &Path, progress: &dyn Progress) -> Result<()> {
+/// Writes graph and data into `dir`. The store is still to be finished.
+pub fn write(plan: &Plan<'_>, dir: &Path, progress: &dyn Progress) -> Result<Store> {
     let mut store = Store::create(dir)?;
-    progress.begin("weights", plan.gguf.tensors().iter().map(crate::gguf::Tensor::bytes).sum());
-    write_shared(plan, &mut store, &dir.join(GRAPH_FILE), progress)?;
-    store.data.finish()?;
-    Ok(())
+    progress.begin("weights", plan.tensors.bytes());
+    write_part(plan, &Part::whole(plan.decoder), &mut store, &dir.join(GRAPH_FILE), progress)?;
+    Ok(store)
 }
 
-/// Writes the graph `path`, whose directory is that of `store`.
-pub fn write_shared(plan: &Plan<'_>, store: &mut Store, path: &Path, progress: &dyn Progress) -> Result<()> {
-    let mut writer = Writer { plan, progress, store, graph: GraphBuilder::default() };
+/// Writes `part` as the graph `path`, whose directory is that of `store`.
+pub fn write_part(
+    plan: &Plan<'_>,
+    part: &Part,
+    store: &mut Store,
+    path: &Path,
+    progress: &dyn Progress,
+) -> Result<()> {
+    let mut writer = Writer { plan, part, progress, store, graph: GraphBuilder::default() };
     writer.declare();
     writer.constants()?;
-    let (table, mut stream) = writer.embedding()?;
-    for (index, layer) in plan.decoder.layers.iter().enumerate() {
-        stream = writer.layer(index, layer, stream)?;
+    let mut stream = if part.embeds { writer.embedding()? } else { Stream::incoming(part) };
+    for index in part.layers.clone() {
+        stream = writer.layer(index, &plan.decoder.layers[index], stream)?;
     }
-    writer.head(table, stream)?;
+    if part.projects {
+        writer.head(stream)?;
+    } else {
+        writer.outgoing(stream);
+    }
     writer.graph.write(path, plan.decoder.architecture)
 }
 
@@ -101,8 +147,16 @@ struct Stream {
     update: Option<String>,
 }
 
+impl Stream {
+    fn incoming(part: &Part) -> Self {
+        let [residual, update] = STREAM_IN.map(str::to_owned);
+        Self { residual, update: Some(update).filter(|_| part.layers.start > 0) }
+    }
+}
+
 struct Writer<'a> {
     plan: &'a Plan<'a>,
+    part: &'a Part,
     progress: &'a dyn Progress,
     store: &'a mut Store,
     graph: GraphBuilder,
@@ -117,13 +171,26 @@ impl Writer<'_> {
             Cache::Int8(_) => Element::I8,
         };
         let (heads, width) = (Fixed(decoder.kv_heads), Fixed(decoder.head_width));
+        let hidden = [Named("batch"), Named("sequence"), Fixed(decoder.width)];
         let graph = &mut self.graph;
-        graph.input("input_ids", Element::I64, &[Named("batch"), Named("sequence")]);
-        graph.input("seqlens_k", Element::I32, &[Named("batch")]);
-        graph.input("total_len", Element::I32, &[]);
-        graph.input("logits_rows", Element::I64, &[Named("rows")]);
-        graph.output("logits", Element::F32, &[Named("rows"), Fixed(decoder.vocabulary)]);
-        for layer in 0..decoder.layers.len() {
+        if self.part.embeds {
+            graph.input("input_ids", Element::I64, &[Named("batch"), Named("sequence")]);
+        } else {
+            let streams = if self.part.layers.start > 0 { 2 } else { 1 };
+            STREAM_IN[..streams].iter().for_each(|name| graph.input(name, Element::F32, &hidden));
+        }
+        if !self.part.layers.is_empty() {
+            graph.input("seqlens_k", Element::I32, &[Named("batch")]);
+            graph.input("total_len", Element::I32, &[]);
+        }
+        if self.part.projects {
+            graph.input("logits_rows", Element::I64, &[Named("rows")]);
+            graph.output("logits", Element::F32, &[Named("rows"), Fixed(decoder.vocabulary)]);
+        } else {
+            let streams = if self.part.layers.end > 0 { 2 } else { 1 };
+            STREAM_OUT[..streams].iter().for_each(|name| graph.output(name, Element::F32, &hidden));
+        }
+        for layer in self.part.layers.clone() {
             for part in ["key", "value"] {
                 let past = [Named("batch"), heads, Named("past"), width];
                 let present = [Named("batch"), heads, Named("present"), width];
@@ -133,8 +200,22 @@ impl Writer<'_> {
         }
     }
 
+    /// Hidden states for the next part.
+    fn outgoing(&mut self, stream: Stream) {
+        let streams = std::iter::once(stream.residual).chain(stream.update);
+        for (stream, out) in streams.zip(STREAM_OUT) {
+            self.graph.onnx("Identity", &[&stream], &[out], &[]);
+        }
+    }
+
     /// Rotary tables, and the small constants that all layers share.
     fn constants(&mut self) -> Result<()> {
+        if self.plan.taps {
+            self.graph.inline_i64("tap_axes", &[0, 1]);
+        }
+        if self.part.layers.is_empty() {
+            return Ok(());
+        }
         let rope = &self.plan.decoder.rope;
         let dims = [self.plan.context, rope.frequencies.len()];
         for (name, function) in [("cos", f64::cos as fn(f64) -> f64), ("sin", f64::sin)] {
@@ -145,12 +226,11 @@ impl Writer<'_> {
             self.store.vectors.insert(name.to_owned(), region);
             self.graph.external(name, Element::F32, &dims, &self.store.data, region);
         }
-        if self.plan.taps {
-            self.graph.inline_i64("tap_axes", &[0, 1]);
-        }
+        self.query_factors()?;
         if let Cache::Int8(scales) = self.plan.cache {
             let shape = [1, self.plan.decoder.kv_heads, 1, self.plan.decoder.head_width];
-            for (layer, [keys, values]) in scales.iter().enumerate() {
+            for layer in self.part.layers.clone() {
+                let [keys, values] = &scales[layer];
                 for (name, scales) in [("key_scale", keys), ("value_scale", values)] {
                     let bytes = scales.iter().flat_map(|s| s.to_le_bytes()).collect();
                     self.graph.inline(&format!("layers.{layer}.{name}"), Element::F32, &shape, bytes);
@@ -173,11 +253,16 @@ impl Writer<'_> {
         Ok(region)
     }
 
-    /// Rows of the token table. Gives the table for a tied output matrix.
-    fn embedding(&mut self) -> Result<(Stored, Stream)> {
+    /// The token table.
+    fn table(&mut self) -> Result<Stored> {
         let decoder = self.plan.decoder;
         let importance = self.importance(Site::Output).filter(|_| decoder.output.is_none());
-        let table = self.store("table", &decoder.table, self.plan.recipe.table, importance)?;
+        self.store("table", &decoder.table, self.plan.recipe.table, importance)
+    }
+
+    /// Rows of the token table.
+    fn embedding(&mut self) -> Result<Stream> {
+        let table = self.table()?;
         match table.encoding {
             Encoding::F32 => {
                 self.external_f32("table", &[table.rows, table.columns], &table);
@@ -195,7 +280,7 @@ impl Writer<'_> {
                 self.graph.contrib("GatherBlockQuantized", &inputs, &["hidden"], &attributes);
             }
         }
-        Ok((table, Stream { residual: "hidden".to_owned(), update: None }))
+        Ok(Stream { residual: "hidden".to_owned(), update: None })
     }
 
     fn layer(&mut self, index: usize, layer: &Layer, stream: Stream) -> Result<Stream> {
@@ -218,35 +303,8 @@ impl Writer<'_> {
         Ok(Stream { residual, update: Some(name("down")) })
     }
 
-    fn attention(&mut self, index: usize) {
-        let decoder = self.plan.decoder;
-        let name = |part: &str| format!("layers.{index}.{part}");
-        let [qkv, key_scale, value_scale] = ["qkv", "key_scale", "value_scale"].map(name);
-        let [past_key, past_value] = ["key", "value"].map(|part| format!("past.{index}.{part}"));
-        let [key, value] = ["key", "value"].map(|part| format!("present.{index}.{part}"));
-        let mut inputs =
-            vec![qkv.as_str(), "", "", &past_key, &past_value, "seqlens_k", "total_len", "cos", "sin"];
-        let mut attributes = vec![
-            ("num_heads", Int(decoder.heads as i64)),
-            ("kv_num_heads", Int(decoder.kv_heads as i64)),
-            ("do_rotary", Int(1)),
-            ("scale", Float(decoder.attention_scale)),
-        ];
-        if matches!(self.plan.cache, Cache::Int8(_)) {
-            // Between them: position ids, attention bias, head sink.
-            inputs.extend(["", "", "", &key_scale, &value_scale]);
-            attributes.extend([
-                ("kv_cache_bit_width", Int(8)),
-                ("k_quant_type", Text("PER_CHANNEL")),
-                ("v_quant_type", Text("PER_CHANNEL")),
-            ]);
-        }
-        let outputs = [&name("attention"), key.as_str(), &value];
-        self.graph.contrib("GroupQueryAttention", &inputs, &outputs, &attributes);
-    }
-
     /// Logits of the chosen rows.
-    fn head(&mut self, table: Stored, stream: Stream) -> Result<()> {
+    fn head(&mut self, stream: Stream) -> Result<()> {
         let decoder = self.plan.decoder;
         self.norm(stream, &decoder.final_norm, "final_norm")?;
         self.graph.inline_i64("flat", &[-1, decoder.width as i64]);
@@ -258,14 +316,13 @@ impl Writer<'_> {
                 let importance = self.importance(Site::Output);
                 self.store("output", matrix, self.plan.recipe.encoding(Site::Output), importance)?
             }
-
-            None => table,
+            None => self.table()?,
         };
         let tied = decoder.output.is_none();
         match output.encoding {
             Encoding::F32 => {
                 let weight = if tied { "table" } else { "output.weight" };
-                if !tied {
+                if !(tied && self.part.embeds) {
                     self.external_f32(weight, &[output.rows, output.columns], &output);
                 }
                 self.graph.onnx("Gemm", &["chosen", weight], &["logits"], &[("transB", Int(1))]);

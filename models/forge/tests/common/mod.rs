@@ -51,5 +51,5 @@ pub fn options(destination: &Path, weights: Weights, kv: KvType, block: usize) -
 pub fn package(destination: &Path, weights: Weights, kv: KvType, block: usize) -> Model {
     load_runtime();
     let manifest = import::import(&options(destination, weights, kv, block), &Silent).unwrap();
-    Model::open(&destination.join("model.onnx"), manifest.cache, kv, manifest.vocabulary, Vec::new()).unwrap()
+    Model::open(&destination.join("model.onnx"), manifest.cache, kv, manifest.vocabulary)
 }

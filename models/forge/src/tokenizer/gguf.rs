@@ -1,5 +1,4 @@
-//! The tokenizer, out of GGUF metadata: `tokenizer.json` as the `tokenizers` library reads
-//! it, and `tokenizer_config.json` as transformers reads it.
+//! The tokenizer out of GGUF metadata.
 //!
 //! Byte-pair models over bytes (`tokenizer.ggml.model` = `gpt2`) only. What GGUF does not
 //! carry is how text is cut before merging; it names it in `tokenizer.ggml.pre`, and
@@ -10,45 +9,16 @@ use std::collections::HashMap;
 
 use serde_json::{Value, json};
 
+use super::{ENDS, TEKKEN_PATTERN, Tokenizer};
 use crate::{
     Error, Result,
     gguf::{Gguf, GgufError, Metadata},
 };
 
-/// Texts that end an answer wherever a model has them as a control token; as llama.cpp.
-const ENDS: [&str; 9] = [
-    "<|im_end|>",
-    "<|eot_id|>",
-    "<|eom_id|>",
-    "<|end|>",
-    "<|endoftext|>",
-    "<|end_of_text|>",
-    "<end_of_turn>",
-    "<EOT>",
-    "</s>",
-];
 /// `tokenizer.ggml.token_type` values (`llama.h`, `llama_token_attr`).
 const UNKNOWN: i64 = 2;
 const CONTROL: i64 = 3;
 const USER_DEFINED: i64 = 4;
-
-/// A tokenizer ready to be written.
-pub struct Tokenizer {
-    /// Contents of `tokenizer.json`.
-    pub json: String,
-    /// Contents of `tokenizer_config.json`.
-    pub config: String,
-    /// Contents of `chat_template.jinja`, where the file has a template.
-    pub template: Option<String>,
-    /// Tokens that end an answer.
-    pub eos: Vec<u32>,
-    /// Token that a bare prompt begins with, where the model wants one.
-    pub bos: Option<u32>,
-    /// Token that chats begin with, whether or not bare prompts do.
-    pub first: Option<u32>,
-    /// The same, loaded.
-    pub model: tokenizers::Tokenizer,
-}
 
 /// Builds the tokenizer of `gguf`, whose token table has `vocabulary` rows.
 pub fn build(gguf: &Gguf, vocabulary: usize, context: usize) -> Result<Tokenizer> {
@@ -149,7 +119,7 @@ impl SpecialTokens {
             end_of_turn: id("eot")?,
             unknown: id("unknown")?,
             padding: id("padding")?,
-            add_bos: add_bos.unwrap_or(pre == Some("llama-bpe")),
+            add_bos: add_bos.unwrap_or(matches!(pre, Some("llama-bpe" | "tekken"))),
         })
     }
 
@@ -188,7 +158,7 @@ fn tokenizer_json(
     }
     let pre = metadata.text("tokenizer.ggml.pre").map_err(unsupported)?.unwrap_or("default");
     let cut = pretokenizer(pre)?;
-    let whole_words = pre == "llama-bpe";
+    let whole_words = matches!(pre, "llama-bpe" | "tekken");
     let byte_level =
         json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true});
     let json = json!({
@@ -267,6 +237,7 @@ fn pretokenizer(pre: &str) -> Result<Value> {
         "smollm" => vec![digits, byte_level(true)],
         "llama-bpe" => vec![split(&words(r"\p{N}{1,3}")), byte_level(false)],
         "qwen2" => vec![split(&words(r"\p{N}")), byte_level(false)],
+        "tekken" => vec![split(TEKKEN_PATTERN), byte_level(false)],
         "default" => vec![
             split(r"[\p{P}\$\+<=>\^~\|]+"),
             split(&format!(r"{CONTRACTIONS}| ?\p{{L}}+| ?\p{{N}}+| ?[^\s\p{{L}}\p{{N}}]+|\s+(?!\S)")),
@@ -276,7 +247,7 @@ fn pretokenizer(pre: &str) -> Result<Value> {
         ],
         other => {
             let other = other.escape_debug();
-            let known = "`smollm`, `llama-bpe`, `gpt-2`, `qwen2` and `default` are";
+            let known = "`smollm`, `llama-bpe`, `tekken`, `gpt-2`, `qwen2` and `default` are";
             return Err(Error::Unsupported(format!(
                 "pre-tokenizer `{other}` (`tokenizer.ggml.pre`) is not known; {known}"
             )));
