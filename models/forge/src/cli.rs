@@ -14,11 +14,11 @@ use crate::{
     inspect, limits,
     progress::Progress,
     recipe::Weights,
-    runtime,
+    runtime, synth,
 };
 
 #[derive(Parser)]
-#[command(name = "outpost-forge", version, about = "Makes Outpost model packages from GGUF files")]
+#[command(name = "outpost-forge", version, about = "Makes Outpost model packages from published models")]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -26,17 +26,37 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Make a package from a GGUF file
+    /// Make a package from a GGUF file or from safetensors
     Import(ImportArgs),
     /// Perplexity of a package, or of a GGUF file's own weights, on a text
     Eval(EvalArgs),
-    /// What a GGUF file says of itself
+    /// What a model says of itself
     Inspect(InspectArgs),
+    /// Write a GGUF file of random weights, to measure with
+    Synth(SynthArgs),
+}
+
+#[derive(Args)]
+struct SynthArgs {
+    /// A known shape (`ministral-3-3b`, `tiny`), or a `config.json`
+    shape: String,
+    /// The file
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// Number format of the matrices
+    #[arg(long, value_enum, default_value = "q8_0")]
+    format: synth::Format,
+    /// Other numbers
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Answer in JSON
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Args)]
 struct InspectArgs {
-    /// The GGUF file
+    /// A GGUF file, a directory with `config.json` and safetensors, or `synth:SHAPE`
     source: PathBuf,
     /// Answer in JSON
     #[arg(long)]
@@ -62,7 +82,7 @@ struct EvalArgs {
 
 #[derive(Args)]
 struct ImportArgs {
-    /// The GGUF file
+    /// A GGUF file, a directory with `config.json` and safetensors, or `synth:SHAPE` for random weights
     source: PathBuf,
     /// Directory of the package
     #[arg(long, value_name = "DIR")]
@@ -86,7 +106,8 @@ struct ImportArgs {
     /// SPDX expression of the weights' licence [default: what the file says]
     #[arg(long)]
     licence: Option<String>,
-    /// Positions that the package can serve [default: what the file says]
+    /// Positions that the package can serve [default: what the model says, or those before its
+    /// queries begin to grow]
     #[arg(long, value_name = "TOKENS")]
     context: Option<usize>,
     /// Text to calibrate with [default: built in]
@@ -124,6 +145,7 @@ pub fn main() -> ExitCode {
         Command::Import(args) => import_command(args),
         Command::Eval(args) => eval_command(&args),
         Command::Inspect(args) => inspect_command(&args),
+        Command::Synth(args) => synth_command(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -179,6 +201,18 @@ fn inspect_command(args: &InspectArgs) -> Result<()> {
         return print_json(&report);
     }
     print!("{report}");
+    Ok(())
+}
+
+fn synth_command(args: &SynthArgs) -> Result<()> {
+    let model = synth::Synthetic::new(&args.shape, args.seed)?;
+    synth::write(&model, args.format, &args.out, &Bars::new())?;
+    let bytes = args.out.metadata().map_err(Error::io("read", &args.out))?.len();
+    if args.json {
+        let path = args.out.display().to_string();
+        return print_json(&serde_json::json!({ "file": path, "bytes": bytes }));
+    }
+    println!("{}: {}", args.out.display(), indicatif::HumanBytes(bytes));
     Ok(())
 }
 

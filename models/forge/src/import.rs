@@ -58,7 +58,8 @@ pub fn import(options: &Options, progress: &dyn Progress) -> Result<Manifest> {
     let tokenizer = origin.tokenizer(decoder.vocabulary, context)?;
     let staging = Staging::create(&options.destination, options.force)?;
 
-    let (recipe, cache, importance) = choose(options, origin.tensors(), &decoder, &tokenizer, &staging, progress)?;
+    let (recipe, cache, importance) =
+        choose(options, origin.tensors(), &decoder, &tokenizer, &staging, progress)?;
     let plan = Plan {
         tensors: origin.tensors(),
         decoder: &decoder,
@@ -177,7 +178,8 @@ fn context(options: &Options, decoder: &Decoder) -> Result<usize> {
             Err(Error::Usage(format!("--context {wanted}: the model was made for {own} positions")))
         }
         Some(wanted) => Ok(wanted),
-        None => Ok(decoder.context),
+        // Beyond, each step has something more to do, and few boards have the memory.
+        None => Ok(decoder.query_scale.map_or(decoder.context, |scale| decoder.context.min(scale.original))),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Makes Outpost model packages from GGUF files. See [`outpost_forge`].
+//! Makes Outpost model packages from published models. See [`outpost_forge`].
 
 use std::process::ExitCode;
 

@@ -7,8 +7,7 @@
 use crate::{
     Error, Result,
     arch::{Matrix, RowOrder},
-    gguf,
-    limits,
+    gguf, limits,
     onnx::{DataFile, Region},
     progress::Progress,
     quant::{self, Code, Encoding, RowLayout, RowMut},
@@ -118,7 +117,12 @@ pub fn write(
     }
 }
 
-fn write_f32(tensors: &dyn Tensors, matrix: &Matrix, data: &mut DataFile, progress: &dyn Progress) -> Result<Stored> {
+fn write_f32(
+    tensors: &dyn Tensors,
+    matrix: &Matrix,
+    data: &mut DataFile,
+    progress: &dyn Progress,
+) -> Result<Stored> {
     let row_bytes = matrix.columns * size_of::<f32>();
     let codes = data.reserve((matrix.rows * row_bytes) as u64);
     let mut numbers = Vec::new();

@@ -63,7 +63,6 @@ pub(super) fn shape(gguf: &Gguf, prefix: &'static str) -> Result<Shape> {
     let head_width = head_width.unwrap_or(width / heads);
     check(&keys, head_width)?;
     let (rope, original) = rope(&keys, head_width)?;
-    let own_output = gguf.tensor("output.weight").map(|_| "output.weight".to_owned());
     Ok(Shape {
         architecture: prefix,
         width,
@@ -76,16 +75,21 @@ pub(super) fn shape(gguf: &Gguf, prefix: &'static str) -> Result<Shape> {
         norm_epsilon: keys.number("attention.layer_norm_rms_epsilon")?.unwrap_or(1e-5) as f32,
         rope,
         query_scale: query_scale(&keys, original)?,
-        names: Names {
-            table: "token_embd.weight".to_owned(),
-            output: own_output,
-            final_norm: "output_norm.weight".to_owned(),
-            layer: ["blk.".to_owned(), ".".to_owned()],
-            parts: &PARTS,
-            beside: vec![OWN_DIVISORS.to_owned()],
-        },
+        names: names(gguf.tensor("output.weight").is_some()),
         order: RowOrder::Neighbours { head_width },
     })
+}
+
+/// GGUF's names, for a model that has an output matrix of its own or not.
+pub fn names(own_output: bool) -> Names {
+    Names {
+        table: "token_embd.weight".to_owned(),
+        output: own_output.then(|| "output.weight".to_owned()),
+        final_norm: "output_norm.weight".to_owned(),
+        layer: ["blk.".to_owned(), ".".to_owned()],
+        parts: &PARTS,
+        beside: vec![OWN_DIVISORS.to_owned()],
+    }
 }
 
 /// Refuses what would make another model of it.
@@ -168,8 +172,8 @@ fn own_divisors(gguf: &Gguf, pairs: usize) -> Result<Option<Vec<f32>>> {
         Some(tensor) if tensor.rows == 1 && tensor.columns == pairs && tensor.format.is_read() => {
             gguf.read_vector(tensor).map(Some)
         }
-        Some(_) => Err(Error::Unsupported(format!(
-            "tensor `{OWN_DIVISORS}` has another shape than the heads"
-        ))),
+        Some(_) => {
+            Err(Error::Unsupported(format!("tensor `{OWN_DIVISORS}` has another shape than the heads")))
+        }
     }
 }

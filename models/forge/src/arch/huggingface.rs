@@ -73,6 +73,11 @@ struct RopeParameters {
 
 /// The shape that `config`, the text of `config.json`, gives to `tensors`.
 pub fn shape(config: &str, tensors: &dyn Tensors) -> Result<Shape> {
+    named_shape(config, |tied| tensor_names(tensors, tied))
+}
+
+/// The same with other `names`; these depend on whether the token table serves as output matrix, where that is said.
+pub fn named_shape(config: &str, names: impl FnOnce(Option<bool>) -> Result<Names>) -> Result<Shape> {
     let bad = |e: serde_json::Error| Error::Unsupported(format!("`config.json`: {e}"));
     let whole: Value = serde_json::from_str(config).map_err(bad)?;
     let text = whole.get("text_config").filter(|text| text.is_object()).unwrap_or(&whole);
@@ -100,7 +105,7 @@ pub fn shape(config: &str, tensors: &dyn Tensors) -> Result<Shape> {
         norm_epsilon: config.rms_norm_eps.unwrap_or(1e-6) as f32,
         rope,
         query_scale,
-        names: tensor_names(tensors, tied)?,
+        names: names(tied)?,
         order: RowOrder::Same,
     })
 }

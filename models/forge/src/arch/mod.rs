@@ -14,7 +14,8 @@ mod shape;
 
 use outpost::model::CacheShape;
 
-pub use huggingface::shape as huggingface_shape;
+pub use gguf::names as gguf_names;
+pub use huggingface::{named_shape, shape as huggingface_shape};
 pub use rope::{QueryScale, Rope, Yarn};
 pub use shape::{Names, Parts, Shape};
 

@@ -28,7 +28,11 @@ pub(super) fn matrix(tensors: &dyn Tensors, name: String, rows: usize, columns: 
 }
 
 /// The matrix of several tensors, given as name, rows and order, one below the other.
-pub(super) fn stacked(tensors: &dyn Tensors, parts: &[(String, usize, RowOrder)], columns: usize) -> Result<Matrix> {
+pub(super) fn stacked(
+    tensors: &dyn Tensors,
+    parts: &[(String, usize, RowOrder)],
+    columns: usize,
+) -> Result<Matrix> {
     for (name, rows, _) in parts {
         let tensor = find(tensors, name)?;
         if (tensor.rows, tensor.columns) != (*rows, columns) {

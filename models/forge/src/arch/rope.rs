@@ -57,9 +57,8 @@ impl Yarn {
     pub fn rope(&self, theta: f64, head_width: usize) -> Rope {
         let pairs = head_width / 2;
         // The pair that makes `turns` turns within the original context.
-        let pair = |turns: f64| {
-            head_width as f64 * (self.original as f64 / (turns * TAU)).ln() / (2.0 * theta.ln())
-        };
+        let pair =
+            |turns: f64| head_width as f64 * (self.original as f64 / (turns * TAU)).ln() / (2.0 * theta.ln());
         let (mut low, mut high) = (pair(self.beta_fast), pair(self.beta_slow));
         if self.truncate {
             (low, high) = (low.floor(), high.ceil());

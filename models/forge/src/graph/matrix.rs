@@ -89,8 +89,9 @@ impl<'a> Writer<'a> {
     /// A vector of the source.
     pub(super) fn vector(&mut self, tensor: &str, name: &str) -> Result<()> {
         let tensors = self.plan.tensors;
-        let found =
-            tensors.tensor(tensor).ok_or_else(|| Error::Bug(format!("tensor `{tensor}` was there before")))?;
+        let found = tensors
+            .tensor(tensor)
+            .ok_or_else(|| Error::Bug(format!("tensor `{tensor}` was there before")))?;
         let numbers = tensors.read_vector(found)?;
         self.own_vector(name, found.columns, || numbers.iter().flat_map(|x| x.to_le_bytes()).collect())
     }
@@ -102,14 +103,13 @@ impl<'a> Writer<'a> {
         count: usize,
         bytes: impl FnOnce() -> Vec<u8>,
     ) -> Result<()> {
-        let region = match self.store.vectors.get(name) {
-            Some(region) => *region,
-            None => {
-                let bytes = bytes();
-                let region = self.store.data.reserve(bytes.len() as u64);
-                self.store.data.write(region, 0, &bytes)?;
-                region
-            }
+        let region = if let Some(region) = self.store.vectors.get(name) {
+            *region
+        } else {
+            let bytes = bytes();
+            let region = self.store.data.reserve(bytes.len() as u64);
+            self.store.data.write(region, 0, &bytes)?;
+            region
         };
         self.store.vectors.insert(name.to_owned(), region);
         self.graph.external(name, Element::F32, &[count], &self.store.data, region);

@@ -81,9 +81,9 @@ mod tests {
     #[test]
     fn codes_stand_for_what_the_paper_says() {
         let value = |code: u8| TABLE[code as usize];
-        assert_eq!((value(0b0_1111_110), value(0b1_1111_110)), (448.0, -448.0), "the largest");
-        assert_eq!((value(0b0_0001_000), value(0b0_0000_001)), (2f32.powi(-6), 2f32.powi(-9)));
-        assert_eq!((value(0b0_0000_111), value(0b0_0111_000), value(0)), (0.875 * 2f32.powi(-6), 1.0, 0.0));
+        assert_eq!((value(0b0111_1110), value(0b1111_1110)), (448.0, -448.0), "the largest");
+        assert_eq!((value(0b0000_1000), value(0b0000_0001)), (2f32.powi(-6), 2f32.powi(-9)));
+        assert_eq!((value(0b0000_0111), value(0b0011_1000), value(0)), (0.875 * 2f32.powi(-6), 1.0, 0.0));
         assert!(value(0x7f).is_nan() && value(0xff).is_nan());
         assert_eq!(TABLE.iter().filter(|x| x.is_nan()).count(), 2);
     }
@@ -91,7 +91,7 @@ mod tests {
     #[test]
     fn each_block_has_its_own_scale() {
         let scales = Scales::new(vec![1.0, 2.0, 3.0, 4.0], &[2, 2], (3, 5), Some([2, 4])).unwrap();
-        let one = 0b0_0111_000;
+        let one = 0b0011_1000;
         let mut out = [0.0; 5];
         scales.decode(1, &[one; 5], &mut out);
         assert_eq!(out, [1.0, 1.0, 1.0, 1.0, 2.0]);

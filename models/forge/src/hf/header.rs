@@ -89,9 +89,8 @@ fn entry(name: String, value: &Value, data: u64, size: u64) -> Result<Entry, Str
         return Err(format!("its name has {} bytes", name.len()));
     }
     let kind = Kind::parse(value["dtype"].as_str().ok_or("it has no `dtype`")?);
-    let numbers = |key: &str| -> Option<Vec<u64>> {
-        value[key].as_array()?.iter().map(Value::as_u64).collect()
-    };
+    let numbers =
+        |key: &str| -> Option<Vec<u64>> { value[key].as_array()?.iter().map(Value::as_u64).collect() };
     let shape = numbers("shape").ok_or("its `shape` is no list of sizes")?;
     let Some([first, end]) = numbers("data_offsets").and_then(|o| <[u64; 2]>::try_from(o).ok()) else {
         return Err("its `data_offsets` are no two numbers".to_owned());

@@ -77,7 +77,7 @@ impl Repository {
         for path in self.shards.files() {
             let (_, sha256) = package::digest(path, progress)?;
             let name = path.file_name().unwrap_or_default().to_string_lossy();
-            list.push_str(&format!("{sha256}  {name}\n"));
+            list.extend([sha256.as_str(), "  ", &*name, "\n"]);
         }
         Ok(package::digest_of(list.as_bytes()))
     }

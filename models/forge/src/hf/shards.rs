@@ -72,8 +72,11 @@ impl Shards {
             };
             shards.add(*file, entry, scales);
         }
-        shards.tensors.retain(|t| !hidden.contains(&t.name) && !ACTIVATIONS.iter().any(|a| t.name.ends_with(a)));
-        let kept: HashMap<_, _> = shards.tensors.iter().enumerate().map(|(i, t)| (t.name.as_str(), i)).collect();
+        shards
+            .tensors
+            .retain(|t| !hidden.contains(&t.name) && !ACTIVATIONS.iter().any(|a| t.name.ends_with(a)));
+        let kept: HashMap<_, _> =
+            shards.tensors.iter().enumerate().map(|(i, t)| (t.name.as_str(), i)).collect();
         shards.places.retain(|name, place| kept.get(name.as_str()).map(|i| place.index = *i).is_some());
         Ok(shards)
     }

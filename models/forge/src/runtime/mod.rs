@@ -35,8 +35,7 @@ fn environment() -> Result<Environment> {
 
 fn open_session(graph: &Path) -> Result<Session> {
     let environment = environment()?;
-    let refused =
-        |e: ort::Error| Error::Runtime(format!("ONNX Runtime refuses `{}`: {e}", graph.display()));
+    let refused = |e: ort::Error| Error::Runtime(format!("ONNX Runtime refuses `{}`: {e}", graph.display()));
     try_open(&environment, graph).map_err(refused)
 }
 

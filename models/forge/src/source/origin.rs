@@ -10,6 +10,7 @@ use crate::{
     hf::Repository,
     package,
     progress::Progress,
+    synth::Synthetic,
     tokenizer::{self, Tokenizer},
 };
 
@@ -19,11 +20,20 @@ pub enum Origin {
     Gguf(Gguf),
     /// A directory with `config.json` and safetensors.
     Repository(Repository),
+    /// Random weights.
+    Synthetic(Synthetic),
 }
 
+/// What a source begins with that is no path: the name of a shape follows.
+const SYNTHETIC: &str = "synth:";
+
 impl Origin {
-    /// Opens a GGUF file or a directory and checks what it says of itself.
+    /// Opens a GGUF file or a directory and checks what it says of itself. `synth:SHAPE` is a
+    /// model of random weights.
     pub fn open(path: &Path) -> Result<Self> {
+        if let Some(shape) = path.to_str().and_then(|path| path.strip_prefix(SYNTHETIC)) {
+            return Synthetic::new(shape, 0).map(Self::Synthetic);
+        }
         if path.is_dir() {
             return Repository::open(path).map(Self::Repository);
         }
@@ -39,6 +49,7 @@ impl Origin {
         match self {
             Self::Gguf(gguf) => gguf,
             Self::Repository(repository) => &repository.shards,
+            Self::Synthetic(synthetic) => synthetic,
         }
     }
 
@@ -47,6 +58,7 @@ impl Origin {
         match self {
             Self::Gguf(gguf) => arch::describe(gguf),
             Self::Repository(repository) => repository.describe(),
+            Self::Synthetic(synthetic) => synthetic.describe(),
         }
     }
 
@@ -55,6 +67,7 @@ impl Origin {
         match self {
             Self::Gguf(gguf) => tokenizer::build(gguf, vocabulary, context),
             Self::Repository(repository) => repository.tokenizer(vocabulary, context),
+            Self::Synthetic(synthetic) => synthetic.tokenizer(context),
         }
     }
 
@@ -80,6 +93,7 @@ impl Origin {
         match self {
             Self::Gguf(gguf) => formats(gguf),
             Self::Repository(repository) => repository.shards.formats(),
+            Self::Synthetic(_) => "random".to_owned(),
         }
     }
 
@@ -91,14 +105,18 @@ impl Origin {
                 package::digest(path, progress).map(|(_, sha256)| sha256)
             }
             Self::Repository(repository) => repository.digest(progress),
+            Self::Synthetic(synthetic) => Ok(package::digest_of(synthetic.config().as_bytes())),
         }
     }
 
     /// What it says of itself, key by key.
     pub fn metadata(&self) -> Vec<(String, String)> {
         match self {
-            Self::Gguf(gguf) => gguf.metadata().iter().map(|(key, value)| (key.to_owned(), brief(value))).collect(),
+            Self::Gguf(gguf) => {
+                gguf.metadata().iter().map(|(key, value)| (key.to_owned(), brief(value))).collect()
+            }
             Self::Repository(repository) => repository.metadata(),
+            Self::Synthetic(synthetic) => vec![("config".to_owned(), synthetic.config().to_owned())],
         }
     }
 }

@@ -11,15 +11,12 @@ use crate::{Error, Result, text::read_text};
 
 /// Reads the tokenizer of the repository in `dir`, whose model has `vocabulary` rows.
 pub fn read(dir: &Path, vocabulary: usize, context: usize) -> Result<Tokenizer> {
-    let json = match text(dir, "tokenizer.json")? {
-        Some(json) => json,
-        None => match text(dir, "tekken.json")? {
-            Some(tekken) => tekken::convert(&tekken)?,
-            None => {
-                let reason = "holds neither `tokenizer.json` nor `tekken.json`";
-                return Err(Error::Unsupported(format!("`{}` {reason}", dir.display())));
-            }
-        },
+    let json = if let Some(json) = text(dir, "tokenizer.json")? {
+        json
+    } else {
+        let reason = "holds neither `tokenizer.json` nor `tekken.json`";
+        let neither = || Error::Unsupported(format!("`{}` {reason}", dir.display()));
+        tekken::convert(&text(dir, "tekken.json")?.ok_or_else(neither)?)?
     };
     let model = tokenizers::Tokenizer::from_bytes(&json)
         .map_err(|e| Error::Unsupported(format!("`tokenizer.json` cannot be read: {e}")))?;

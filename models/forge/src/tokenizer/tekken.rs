@@ -91,7 +91,8 @@ pub(super) fn convert(text: &str) -> Result<String> {
         })
     };
     let first = json!({"SpecialToken": {"id": special.get(1), "type_id": 0}});
-    let bytes = json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false});
+    let bytes =
+        json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false});
     let pattern = file.config.pattern.as_deref().unwrap_or(TEKKEN_PATTERN);
     let json = json!({
         "version": "1.0", "truncation": null, "padding": null, "normalizer": null,
@@ -126,7 +127,10 @@ fn words(vocab: &[Word], count: usize) -> Result<Vec<Vec<u8>>, String> {
             return Err(format!("the byte sequence of rank {rank} has rank {}", word.rank));
         }
         let bytes = BASE64_STANDARD.decode(&word.token_bytes);
-        bytes.ok().filter(|bytes| !bytes.is_empty()).ok_or_else(|| format!("the byte sequence of rank {rank} is no base64"))
+        bytes
+            .ok()
+            .filter(|bytes| !bytes.is_empty())
+            .ok_or_else(|| format!("the byte sequence of rank {rank} is no base64"))
     };
     vocab[..count].iter().enumerate().map(word).collect()
 }
@@ -149,7 +153,8 @@ fn special_tokens(named: Vec<Special>, count: usize) -> Result<Vec<String>, Stri
 
 /// Every pair of sequences whose union is one, by the union's rank, then by their own.
 fn merges(words: &[Vec<u8>]) -> Vec<(&[u8], &[u8])> {
-    let ranks: HashMap<&[u8], usize> = words.iter().enumerate().map(|(rank, w)| (w.as_slice(), rank)).collect();
+    let ranks: HashMap<&[u8], usize> =
+        words.iter().enumerate().map(|(rank, w)| (w.as_slice(), rank)).collect();
     let mut merges = Vec::new();
     for word in words {
         let mut ways: Vec<_> = (1..word.len())
@@ -217,7 +222,10 @@ mod tests {
             ("/vocab/7/token_bytes", json!("")),
             ("/vocab/7/token_bytes", json!("AA==")),
             ("/special_tokens", json!([{"rank": 4, "token_str": "x"}])),
-            ("/special_tokens", json!([{"rank": 3, "token_str": "<unk>"}, {"rank": 2, "token_str": "<unk>"}])),
+            (
+                "/special_tokens",
+                json!([{"rank": 3, "token_str": "<unk>"}, {"rank": 2, "token_str": "<unk>"}]),
+            ),
         ] {
             let mut bad = good.clone();
             *bad.pointer_mut(pointer).unwrap() = value;
