@@ -29,8 +29,10 @@ fn tekken(special: &Value) -> String {
     let path = common::cached("tekken/tekken_240911.json");
     let mut file: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
     let named = special.as_object().unwrap();
-    file["special_tokens"] =
-        named.iter().map(|(text, rank)| json!({"rank": rank, "token_str": text, "is_control": true})).collect();
+    file["special_tokens"] = named
+        .iter()
+        .map(|(text, rank)| json!({"rank": rank, "token_str": text, "is_control": true}))
+        .collect();
     file.to_string()
 }
 
@@ -45,8 +47,11 @@ fn package(home: &Path, special: &Value) -> Package {
     import::import(&options, &Silent).unwrap();
     let tokenizer = tokenizer(home, special);
     fs::write(dir.join("tokenizer.json"), tokenizer).unwrap();
-    fs::write(dir.join("tokenizer_config.json"), json!({"bos_token": "<s>", "eos_token": "</s>"}).to_string())
-        .unwrap();
+    fs::write(
+        dir.join("tokenizer_config.json"),
+        json!({"bos_token": "<s>", "eos_token": "</s>"}).to_string(),
+    )
+    .unwrap();
     fs::write(dir.join("chat_template.jinja"), golden("templates/ministral3.jinja")).unwrap();
     let path = dir.join(MANIFEST_FILE);
     let mut manifest = Manifest::parse(&fs::read_to_string(&path).unwrap()).unwrap();
