@@ -23,7 +23,7 @@
 //! - A damaged or hostile file gets an error that names what is wrong; it decides neither
 //!   paths nor how much memory is taken. Bounds are in [`limits`].
 //! - Weights pass through in chunks, and what runs for a measurement is a part of the model at a
-//!   time: importing a 4B takes less than 1.5 GB.
+//!   time. `models/README.md` has the figures.
 //! - The same file and options give the same package on the same machine. On another one
 //!   the last bits of a calibration may differ, and with them the choice of a mix.
 

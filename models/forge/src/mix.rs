@@ -17,7 +17,6 @@ use std::{collections::BTreeMap, path::Path};
 use crate::{
     Result,
     arch::{Decoder, Site},
-    cut::cut,
     graph::{Importance, Store},
     probe::{self, Probe},
     progress::Progress,
@@ -45,8 +44,7 @@ pub fn choose(
     progress: &dyn Progress,
 ) -> Result<Recipe> {
     let groups = groups(decoder);
-    let parts = cut(decoder, &borders(decoder));
-    let mut probe = Probe::new((tensors, decoder, importance), parts, (store, dir), tokens)?;
+    let mut probe = Probe::new((tensors, decoder, importance), borders(decoder), (store, dir), tokens)?;
     progress.begin("sensitivity", groups.len() as u64 + 1);
     let base = probe.base()?;
     progress.advance(1);

@@ -3,12 +3,15 @@
 //! The model has 8-bit weights and is cut into parts. What comes into the first part with a
 //! change is as it was without it, and is kept: a change is run from there on.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use outpost::model::KvType;
 
 use crate::{
-    Result,
+    Error, Result,
     arch::Decoder,
     cut,
     graph::{Importance, Part, Plan, Store},
@@ -42,23 +45,28 @@ pub struct Probe<'a> {
     links: Vec<Link>,
     windows: Vec<&'a [u32]>,
     rows: Vec<Vec<usize>>,
-    /// The windows as they come into each part.
-    entering: Vec<Vec<Sequence>>,
+    /// Layers at which changes may begin, the first among them.
+    borders: Vec<usize>,
+    /// The windows as they come into the part at each border.
+    entering: BTreeMap<usize, Vec<Sequence>>,
 }
 
 impl<'a> Probe<'a> {
-    /// Writes the graphs of `parts` into `dir`, where `store` lies; `tokens` will be run through them.
+    /// Writes the model's graphs into `dir`, where `store` lies; `tokens` will be run through
+    /// them. Changes may begin at the layers `borders`.
     pub fn new(
         source: (&'a dyn Tensors, &'a Decoder, &'a Importance),
-        parts: Vec<Part>,
+        mut borders: Vec<usize>,
         (store, dir): (&'a mut Store, &Path),
         tokens: &'a [u32],
     ) -> Result<Self> {
+        let parts = cut::cut(source.1, &borders);
+        borders.push(0);
         let windows: Vec<&[u32]> = tokens.chunks(limits::SAMPLE_CHUNK_TOKENS).take(WINDOWS).collect();
         let rows = windows.iter().map(|w| (0..w.len()).step_by(ROW_STEP).collect()).collect();
         let links = cut::links(&plan(source, &recipe(source.1)), &parts, (store, dir), "base", &Silent)?;
         let dir = dir.to_owned();
-        Ok(Self { source, store, dir, parts, links, windows, rows, entering: Vec::new() })
+        Ok(Self { source, store, dir, parts, links, windows, rows, borders, entering: BTreeMap::new() })
     }
 
     /// Logits of the unchanged model. To be called first.
@@ -69,7 +77,9 @@ impl<'a> Probe<'a> {
         let mut chain = Chain::new(self.links.clone());
         let mut logits = Vec::new();
         for link in 0..self.links.len() {
-            self.entering.push(sequences.clone());
+            if self.borders.contains(&self.parts[link].layers.start) {
+                self.entering.insert(link, sequences.clone());
+            }
             let steps = chain.advance(link..link + 1, &mut sequences, &self.feeds(), &Silent)?;
             logits = steps.into_iter().flat_map(|step| step.logits).collect();
         }
@@ -81,6 +91,10 @@ impl<'a> Probe<'a> {
     pub fn changed(&mut self, recipe: &Recipe, layers: &[usize], name: &str) -> Result<Vec<f32>> {
         let differs = |part: &Part| layers.iter().any(|layer| part.layers.contains(layer));
         let first = self.parts.iter().position(differs).unwrap_or(0);
+        let known = self.entering.range(..=first).next_back();
+        let (first, mut sequences) = known
+            .map(|(link, all)| (*link, all.clone()))
+            .ok_or_else(|| Error::Bug("the base was not run".into()))?;
         let mut links = self.links.clone();
         for index in (0..self.parts.len()).filter(|index| differs(&self.parts[*index])) {
             let part = std::slice::from_ref(&self.parts[index]);
@@ -88,7 +102,6 @@ impl<'a> Probe<'a> {
             let name = format!("{name}.{index}");
             links.splice(index..=index, cut::links(&plan(self.source, recipe), part, place, &name, &Silent)?);
         }
-        let mut sequences = self.entering[first].clone();
         let end = links.len();
         let steps = Chain::new(links).advance(first..end, &mut sequences, &self.feeds(), &Silent)?;
         Ok(steps.into_iter().flat_map(|step| step.logits).collect())
