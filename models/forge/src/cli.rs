@@ -28,7 +28,7 @@ struct Cli {
 enum Command {
     /// Make a package from a GGUF file or from safetensors
     Import(ImportArgs),
-    /// Perplexity of a package, or of a GGUF file's own weights, on a text
+    /// Perplexity of a package, or of a source's own weights, on a text
     Eval(EvalArgs),
     /// What a model says of itself
     Inspect(InspectArgs),
@@ -65,7 +65,7 @@ struct InspectArgs {
 
 #[derive(Args)]
 struct EvalArgs {
-    /// Directory of a package, or a GGUF file
+    /// Directory of a package, or what `import` takes
     model: PathBuf,
     /// Text, UTF-8
     #[arg(long, value_name = "FILE")]

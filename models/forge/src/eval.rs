@@ -1,4 +1,4 @@
-//! Perplexity of a package, or of a GGUF file's own weights, on a text.
+//! Perplexity of a package, or of a source's own weights, on a text.
 //!
 //! The text is cut into windows; each is a sequence of its own, without a first token. The
 //! perplexity is the exponential of the mean negative log-likelihood of every token but the
@@ -41,9 +41,9 @@ pub struct Report {
     pub windows: usize,
 }
 
-/// Evaluates `model`, a package's directory or a GGUF file.
+/// Evaluates `model`, a package's directory or anything that a package can be made of.
 pub fn eval(model: &Path, text: &Path, windows: Windows, progress: &dyn Progress) -> Result<Report> {
-    if model.is_dir() {
+    if model.join(MANIFEST_FILE).is_file() {
         return eval_package(model, text, windows, progress);
     }
     let home = import::scratch()?;

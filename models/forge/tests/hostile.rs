@@ -153,7 +153,12 @@ fn what_is_not_supported_is_said() {
     refused(&model().set("llama.attention.head_count_kv", V::U32(0)), &["0 key/value heads"]);
     refused(&model().set("llama.rope.freq_base", V::F32(f32::NAN)), &["llama.rope.freq_base", "finite"]);
     refused(&model().set("llama.rope.dimension_count", V::U32(8)), &["part of each head"]);
-    refused(&model().set("llama.rope.scaling.type", V::Text("yarn")), &["yarn"]);
+    refused(&model().set("llama.rope.scaling.type", V::Text("longrope")), &["longrope"]);
+    let yarn = || model().set("llama.rope.scaling.type", V::Text("yarn"));
+    refused(&yarn(), &["original_context_length", "missing"]);
+    let yarn = |n| yarn().set("llama.rope.scaling.original_context_length", V::U32(n));
+    refused(&yarn(0), &["original_context_length", "0"]);
+    refused(&yarn(64).set("llama.rope.scaling.factor", V::F32(0.0)), &["not positive"]);
     refused(&model().set("llama.expert_count", V::U32(8)), &["mixture-of-experts"]);
     refused(&model().set("split.count", V::U32(3)), &["split", "--merge"]);
     refused(&model().set("general.alignment", V::U32(24)), &["general.alignment", "power of two"]);
