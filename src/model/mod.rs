@@ -22,8 +22,10 @@ mod guard;
 mod manifest;
 mod memory;
 mod message;
+mod name;
 mod package;
 mod pieces;
+mod pulled;
 mod python;
 mod source;
 mod template;
@@ -37,7 +39,9 @@ pub use manifest::{
     CacheShape, FORMAT, FileEntry, KvType, MANIFEST_FILE, Manifest, Requires, SelfTest, Source, Variant,
 };
 pub use message::{Message, ROLES};
+pub use name::{PackageName, RelPath};
 pub use package::Package;
+pub use pulled::{Layout, PULLED_FILE, Pulled, Vouched};
 pub use template::ChatTemplate;
 pub use tokenizer::Tokenizer;
 pub use verify::Verified;
