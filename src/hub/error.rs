@@ -17,7 +17,7 @@ use crate::model::{PackageError, RelPath};
 pub enum PullError {
     #[error("{0}")]
     Fault(#[from] Fault),
-    #[error("{path}: {fault}. {kept}")]
+    #[error("{path}: {fault}{kept}")]
     File { path: RelPath, fault: Fault, kept: Kept },
     #[error("{0}")]
     Choice(#[from] NoChoice),
@@ -34,7 +34,7 @@ pub enum PullError {
         Megabytes(*needed), Megabytes(*reserve), Megabytes(*free), dir.display()
     )]
     NoRoom { needed: u64, reserve: u64, free: u64, dir: PathBuf },
-    #[error("the disk is full: {}. {kept}", path.display())]
+    #[error("the disk is full: {}{kept}", path.display())]
     DiskFull { path: PathBuf, kept: Kept },
     #[error("{}: {source}", path.display())]
     Io { path: PathBuf, source: io::Error },

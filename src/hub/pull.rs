@@ -101,6 +101,9 @@ impl Pull<'_> {
         let mut choice = choose(&listing.files, manifest.as_ref(), &asked.wish)?;
         let mut texts = Texts::new();
         let (mut signed_by, mut comment, mut vouched) = (None, None, Vouched::Listing);
+        if choice.files.iter().any(|file| file.proof.is_none()) {
+            vouched = Vouched::Nothing;
+        }
         if let Some(key) = self.key {
             let sums = self.text(way, &listing, SUMS_FILE).await?;
             let signature = self.text(way, &listing, SIGNATURE_FILE).await?;
