@@ -35,6 +35,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "domain",
             "engine",
             "host",
+            "model",
             "observe",
             "policy",
             "scheduler",

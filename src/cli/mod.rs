@@ -17,6 +17,7 @@ mod out;
 mod policy;
 mod pull;
 mod serve;
+mod shelf;
 mod status;
 mod task;
 mod usage;
@@ -70,7 +71,7 @@ enum Command {
     Chat(chat::ChatArgs),
     /// Say how the daemon is
     Status,
-    /// List the models that can be asked
+    /// List the models that can be asked; manage the packages of this board
     Models(models::ModelsArgs),
     /// Fetch a model from Hugging Face, a mirror or a folder
     Pull(pull::PullArgs),

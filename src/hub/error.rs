@@ -65,9 +65,12 @@ pub struct Kept {
 
 impl fmt::Display for Kept {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.there == 0 {
+            return Ok(());
+        }
         write!(
             f,
-            "{} of {} bytes of it are kept: the same command goes on from there",
+            ". {} of {} bytes of it are kept: the same command goes on from there",
             self.there, self.bytes
         )
     }

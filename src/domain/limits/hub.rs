@@ -1,4 +1,4 @@
-//! Of what is fetched from a Hub, and of the slots it is put into.
+//! Of what is fetched from a Hub, and of the shelf it is put on.
 
 use std::time::Duration;
 
@@ -51,7 +51,7 @@ pub const PULL_ANEW_MAX: u32 = 1;
 pub const MODELS_LISTED_MAX: usize = 1_000;
 /// Folders in one another that `--from-dir` looks into. Beyond: refused.
 pub const FROM_DIR_DEPTH_MAX: usize = 8;
-/// State of an unfinished pull, record of a finished one, state of the slots, bytes. Beyond: refused.
+/// State of an unfinished pull, record of a finished one, state of the shelf, bytes. Beyond: refused.
 pub const PULL_RECORD_BYTES_MAX: u64 = 1024 * KIB as u64;
 /// Times that a package on trial is loaded. One whose load ended the process that often is given up:
 /// once may have been a power cut.
