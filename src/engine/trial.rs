@@ -51,11 +51,8 @@ pub(super) fn load_chosen(
                 }
             }
         };
-        match shelf.passed(&name) {
-            Ok(()) => {}
-            Err(error) => {
-                tracing::warn!(package = %name, %error, "it has passed its trial, which cannot be noted")
-            }
+        if let Err(error) = shelf.passed(&name) {
+            tracing::warn!(package = %name, %error, "it has passed its trial, which cannot be noted");
         }
         if let Some(model) = Arc::get_mut(&mut model) {
             model.returned = shelf

@@ -109,8 +109,12 @@ impl Fault {
             Self::BadToken { .. } | Self::Gated { .. } | Self::Forbidden { .. } | Self::BadListing(_) => {
                 Blame::Setup
             }
-            Self::NoRepo { .. } | Self::NoRevision { .. } | Self::NoFile(_) => Blame::Given,
-            Self::Changed(_) | Self::Unreadable(_) | Self::TooLarge { .. } => Blame::Given,
+            Self::NoRepo { .. }
+            | Self::NoRevision { .. }
+            | Self::NoFile(_)
+            | Self::Changed(_)
+            | Self::Unreadable(_)
+            | Self::TooLarge { .. } => Blame::Given,
             _ => Blame::Elsewhere,
         }
     }

@@ -104,7 +104,7 @@ pub(super) struct Fetch<'a> {
 
 /// Why the filling of a part ended without a whole file.
 enum Stop {
-    Anew(Fault),
+    Fault(Fault),
     Error(PullError),
 }
 
@@ -145,7 +145,7 @@ impl Fetch<'_> {
                     }
                     Err(found) => digest(file, found),
                 },
-                Err(Stop::Anew(fault)) => self.kept(file, &part, fault),
+                Err(Stop::Fault(fault)) => kept(file, &part, fault),
                 Err(Stop::Error(error)) => return Err(error),
             };
             (self.hear)(News::Anew(file, part.len));
@@ -169,14 +169,14 @@ impl Fetch<'_> {
             }
             let fault = match self.flow(file, part, &mut sums).await {
                 Ok(()) => continue,
-                Err(Stop::Anew(fault)) => fault,
+                Err(Stop::Fault(fault)) => fault,
                 Err(error) => return Err(error),
             };
             if fault.cure() == Cure::Anew {
-                return Err(Stop::Anew(fault));
+                return Err(Stop::Fault(fault));
             }
             let Some(wait) = self.patience.after(&fault, self.clock.boot()) else {
-                return Err(Stop::Error(self.kept(file, part, fault)));
+                return Err(Stop::Error(kept(file, part, fault)));
             };
             (self.hear)(News::Again(&fault, wait));
             tokio::time::sleep(wait).await;
@@ -184,45 +184,45 @@ impl Fetch<'_> {
         Ok(sums.finish())
     }
 
-    /// One answer, as far as it comes. A fault comes back as `Stop::Anew`, whatever is to be done about it.
+    /// One answer, as far as it comes. What is to be done about a fault is not decided here.
     async fn flow(&mut self, file: &Wanted, part: &mut Part, sums: &mut Sums) -> Result<(), Stop> {
-        let mut flowing = self.source.open(file, part.len).await.map_err(Stop::Anew)?;
+        let mut flowing = self.source.open(file, part.len).await.map_err(Stop::Fault)?;
         let mut flow = Flow::new(self.clock.boot());
-        while let Some(piece) = flowing.next().await.map_err(Stop::Anew)? {
+        while let Some(piece) = flowing.next().await.map_err(Stop::Fault)? {
             if part.len + piece.len() as u64 > file.bytes {
                 let why = format!("more than the {} bytes of the file", file.bytes);
-                return Err(Stop::Anew(Fault::WrongRange(why)));
+                return Err(Stop::Fault(Fault::WrongRange(why)));
             }
-            part.write(&piece).map_err(|error| Stop::Error(self.unwritten(file, part, error)))?;
+            part.write(&piece).map_err(|error| Stop::Error(unwritten(file, part, error)))?;
             sums.update(&piece);
             let (bytes, now) = (piece.len() as u64, self.clock.boot());
             (self.hear)(News::Got(bytes));
             self.patience.got(bytes, now);
             part.sync_sometimes()?;
             if flow.trickles(bytes, now) {
-                return Err(Stop::Anew(Fault::Broke("next to nothing comes".into())));
+                return Err(Stop::Fault(Fault::Broke("next to nothing comes".into())));
             }
         }
         if part.len < file.bytes {
-            return Err(Stop::Anew(Fault::Broke(format!(
+            return Err(Stop::Fault(Fault::Broke(format!(
                 "it ended after {} of {} bytes",
                 part.len, file.bytes
             ))));
         }
         Ok(())
     }
+}
 
-    fn kept(&self, file: &Wanted, part: &Part, fault: Fault) -> PullError {
-        PullError::File { path: file.from.clone(), fault, kept: Kept { there: part.len, bytes: file.bytes } }
-    }
+fn kept(file: &Wanted, part: &Part, fault: Fault) -> PullError {
+    PullError::File { path: file.from.clone(), fault, kept: Kept { there: part.len, bytes: file.bytes } }
+}
 
-    fn unwritten(&self, file: &Wanted, part: &Part, error: io::Error) -> PullError {
-        if is_full(&error) {
-            let kept = Kept { there: part.len, bytes: file.bytes };
-            return PullError::DiskFull { path: part.path.clone(), kept };
-        }
-        PullError::io(&part.path, error)
+fn unwritten(file: &Wanted, part: &Part, error: io::Error) -> PullError {
+    if is_full(&error) {
+        let kept = Kept { there: part.len, bytes: file.bytes };
+        return PullError::DiskFull { path: part.path.clone(), kept };
     }
+    PullError::io(&part.path, error)
 }
 
 fn digest(file: &Wanted, found: String) -> PullError {

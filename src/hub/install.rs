@@ -61,7 +61,7 @@ pub(super) fn look(dir: &Path, state: &State) -> Result<Place, PullError> {
         record.is_whole(dir)
             && record.layout == state.layout
             && record.variant == state.variant
-            && origin(record.commit.as_deref(), state.commit.as_ref().map(|c| c.as_str()))
+            && origin(record.commit.as_deref(), state.commit.as_ref().map(super::name::Commit::as_str))
             && state.files.iter().all(files)
             // What is not signed does not become so by being there.
             && (state.signed_by.is_none() || record.signed_by == state.signed_by)

@@ -214,12 +214,8 @@ impl Partial {
         let mut lines = mark.lines();
         let (boot, marked) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
         let synced = lines.next().and_then(|n| n.parse().ok()).unwrap_or(0);
-        match (marked == path.as_str(), boot == self.boot_id) {
-            (true, true) => there,
-            (true, false) => there.min(synced),
-            // Only one is written at a time, and it was put on the disk when the next one began.
-            (false, _) => there,
-        }
+        // Only one is written at a time, and it is on the disk before the next one begins.
+        if marked == path.as_str() && boot != self.boot_id { there.min(synced) } else { there }
     }
 
     /// Gives a whole and verified part its place in the package.

@@ -122,9 +122,8 @@ impl Way {
         let (response, linked) = self.get(self.file(repo, commit, path), range, about).await?;
         let (headers, status) = (response.headers(), response.status());
         linked.or(headers).agrees(commit, proof)?;
-        if !path.as_str().ends_with(".html")
-            && text(headers, CONTENT_TYPE.as_str()).is_some_and(|t| t.starts_with("text/html"))
-        {
+        // No file of a model is a page.
+        if text(headers, CONTENT_TYPE.as_str()).is_some_and(|t| t.starts_with("text/html")) {
             return Err(Fault::Page);
         }
         if let Some(coding) = text(headers, CONTENT_ENCODING.as_str()).filter(|coding| *coding != "identity")

@@ -80,7 +80,10 @@ fn the_second_of_two_at_once_says_so_and_touches_nothing() {
     hub.wait_for_pause();
     board.pull(&hub, &[REPO]).refused(69, "another `outpost pull` fetches the same now");
     let key = fs::read_dir(board.models().join(".pull")).unwrap().map(|e| e.unwrap().file_name());
-    let key = key.map(|name| name.into_string().unwrap()).find(|name| !name.ends_with(".lock")).unwrap();
+    let key = key
+        .map(|name| name.into_string().unwrap())
+        .find(|name| name.contains('@') && board.models().join(".pull").join(name).is_dir())
+        .unwrap();
     board.pull(&hub, &["--discard", &key]).refused(69, "another `outpost pull`");
     hub.go_on();
     Pulled::of(first.wait_with_output().unwrap()).well();

@@ -70,8 +70,9 @@ fn what_one_board_has_pulled_another_takes_from_it_and_a_changed_byte_is_found()
 fn sums_beside_the_files_are_held_against_them() {
     let (board, stick, repo) = (Board::new(), tempfile::tempdir().unwrap(), Repo::tiny(100_000));
     copy(&repo, stick.path());
-    let mut sums: String =
+    let lines: Vec<String> =
         repo.files.iter().map(|(path, content)| format!("{}  ./{path}\n", sha256(content))).collect();
+    let mut sums = lines.concat();
     fs::write(stick.path().join("SHA256SUMS"), &sums).unwrap();
     assert_eq!(from(&board, stick.path(), &["--name", "tiny"]).well()["vouched"], "sums");
     sums = sums.replace(&sha256(&repo.files["tokenizer.json"]), &"0".repeat(64));

@@ -4,7 +4,7 @@ mod meter;
 mod show;
 mod way;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
@@ -67,14 +67,7 @@ pub(super) fn run(global: &Global, args: &PullArgs) -> Result<(), Failure> {
         return show::unfinished(global, &hub::unfinished(&models));
     }
     if let Some(name) = &args.discard {
-        return match hub::discard(&models, name).map_err(|e| failure(&e))? {
-            true => show::discarded(global, name),
-            false => {
-                let why =
-                    format!("there is no unfinished pull `{name}`; `outpost pull --list-partial` shows them");
-                Err(Failure::new(Exit::BadData, why))
-            }
-        };
+        return discard(global, &models, name);
     }
     let key = config.pull.public_key.as_deref().map(Key::parse).transpose();
     let key = key.map_err(|why| Failure::new(Exit::Configuration, format!("`pull.public_key` {why}")))?;
@@ -102,6 +95,14 @@ pub(super) fn run(global: &Global, args: &PullArgs) -> Result<(), Failure> {
             show::outcome(global, &outcome, &meter.counts, known.as_ref(), args.from_dir.is_some())
         }
     }
+}
+
+fn discard(global: &Global, models: &Path, name: &str) -> Result<(), Failure> {
+    if hub::discard(models, name).map_err(|e| failure(&e))? {
+        return show::discarded(global, name);
+    }
+    let why = format!("there is no unfinished pull `{name}`; `outpost pull --list-partial` shows them");
+    Err(Failure::new(Exit::BadData, why))
 }
 
 enum Done {

@@ -144,10 +144,10 @@ pub(super) fn outcome(
     }
     match import {
         Some(line) => {
-            out::line(format_args!("A GGUF file is not run itself. Make a package of it:\n  {line}"))?
+            out::line(format_args!("A GGUF file is not run itself. Make a package of it:\n  {line}"))
         }
-        None => out::line(format_args!("Use it:\n  outpost models activate {}", name(dir)))?,
-    }
+        None => out::line(format_args!("Use it:\n  outpost models activate {}", name(dir))),
+    }?;
     Ok(())
 }
 

@@ -1,9 +1,12 @@
 //! ONNX graphs: transformers.js' and Optimum's, and those of onnxruntime-genai.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::Path};
 
 use super::{Choice, NoChoice, Wanted, Wish, as_it_is, is_always, is_terms};
-use crate::{hub::listing::Listed, model::Layout};
+use crate::{
+    hub::listing::Listed,
+    model::{Layout, RelPath},
+};
 
 pub(super) const GENAI_FILE: &str = "genai_config.json";
 
@@ -50,12 +53,12 @@ pub(super) fn choose(files: &[Listed], wish: &Wish) -> Result<Option<Choice>, No
         let Some(there) = parts.get(part) else { continue };
         let own = wish.parts.get(*part).map(String::as_str);
         if own == Some("none") && *part != decoder {
-            variant.push_str(&format!("-no-{part}"));
+            variant.extend(["-no-", part]);
             continue;
         }
         let of = match own {
             Some(own) => {
-                variant.push_str(&format!("-{part}-{own}"));
+                variant.extend(["-", part, "-", own]);
                 precision(part, &parts, Some(own), PREFERRED)?
             }
             None if *part == decoder => chosen,
@@ -127,10 +130,14 @@ fn parts<'a>(files: &'a [Listed], folder: &str) -> Parts<'a> {
         parts.entry(part).or_default().entry(precision).or_default().push(file);
     }
     for there in parts.values_mut() {
-        there.retain(|_, files| files.iter().any(|file| file.path.as_str().ends_with(".onnx")));
+        there.retain(|_, files| files.iter().any(|file| is_graph(&file.path)));
     }
     parts.retain(|_, there| !there.is_empty());
     parts
+}
+
+fn is_graph(path: &RelPath) -> bool {
+    Path::new(path.as_str()).extension().is_some_and(|end| end == "onnx")
 }
 
 fn is_number(text: &str) -> bool {
@@ -141,34 +148,7 @@ fn is_number(text: &str) -> bool {
 pub(super) fn genai(files: &[Listed], wish: &Wish) -> Result<Choice, NoChoice> {
     let folders: Vec<&str> =
         files.iter().filter(|f| f.path.file_name() == GENAI_FILE).map(|f| f.path.folder()).collect();
-    let shown = || folders.iter().map(|f| if f.is_empty() { "." } else { f }.to_owned()).collect::<Vec<_>>();
-    let wanted = wish.file.as_deref().or(wish.precision.as_deref());
-    let folder = match wanted {
-        Some(wanted) => {
-            let wanted = wanted.trim_end_matches('/').trim_end_matches(GENAI_FILE).trim_end_matches('/');
-            let exact: Vec<_> =
-                folders.iter().filter(|f| **f == wanted || (wanted == "." && f.is_empty())).collect();
-            let near: Vec<_> = folders.iter().filter(|f| f.contains(wanted)).collect();
-            match (&exact[..], &near[..]) {
-                ([one], _) | ([], [one]) => **one,
-                ([], []) => {
-                    let what = format!("folder `{wanted}` with a `{GENAI_FILE}`");
-                    return Err(NoChoice::NotThere { what, choices: shown() });
-                }
-                _ => return Err(NoChoice::Ambiguous { flag: "--file FOLDER", choices: shown() }),
-            }
-        }
-        None => match &folders[..] {
-            [one] => one,
-            _ => {
-                let cpu: Vec<_> = folders.iter().filter(|f| f.starts_with("cpu")).collect();
-                match &cpu[..] {
-                    [one] => **one,
-                    _ => return Err(NoChoice::Ambiguous { flag: "--file FOLDER", choices: shown() }),
-                }
-            }
-        },
-    };
+    let folder = folder(&folders, wish.file.as_deref().or(wish.precision.as_deref()))?;
     let inside = files.iter().filter(|f| f.path.folder() == folder);
     let is_model = |name: &str| {
         let graph = name.split_once(".onnx").is_some_and(|(_, end)| {
@@ -184,11 +164,35 @@ pub(super) fn genai(files: &[Listed], wish: &Wish) -> Result<Choice, NoChoice> {
         let new: Vec<_> = terms.filter(|t| chosen.iter().all(|c| c.to != t.path)).map(as_it_is).collect();
         chosen.extend(new);
     }
-    if !chosen.iter().any(|f| f.to.as_str().ends_with(".onnx")) {
+    if !chosen.iter().any(|f| is_graph(&f.to)) {
         return Err(NoChoice::Unknown(format!("`{GENAI_FILE}` has no graph beside it")));
     }
     let variant = (folders.len() > 1).then(|| folder.to_owned());
     Ok(Choice { layout: Layout::OnnxruntimeGenai, variant, files: chosen })
+}
+
+/// The one folder that is wanted; of several the one for processors.
+fn folder<'a>(folders: &[&'a str], wanted: Option<&str>) -> Result<&'a str, NoChoice> {
+    let choices =
+        || folders.iter().map(|f| if f.is_empty() { "." } else { f }.to_owned()).collect::<Vec<_>>();
+    let ambiguous = || NoChoice::Ambiguous { flag: "--file FOLDER", choices: choices() };
+    let of = |is: &dyn Fn(&str) -> bool| folders.iter().copied().filter(|f| is(f)).collect::<Vec<_>>();
+    let Some(wanted) = wanted else {
+        return match (folders, &of(&|f| f.starts_with("cpu"))[..]) {
+            ([one], _) | (_, [one]) => Ok(one),
+            _ => Err(ambiguous()),
+        };
+    };
+    let wanted = wanted.trim_end_matches('/').trim_end_matches(GENAI_FILE).trim_end_matches('/');
+    let exact = of(&|f| f == wanted || (wanted == "." && f.is_empty()));
+    match (&exact[..], &of(&|f| f.contains(wanted))[..]) {
+        ([one], _) | ([], [one]) => Ok(one),
+        ([], []) => {
+            let what = format!("folder `{wanted}` with a `{GENAI_FILE}`");
+            Err(NoChoice::NotThere { what, choices: choices() })
+        }
+        _ => Err(ambiguous()),
+    }
 }
 
 fn below(file: &Listed, folder: &str) -> Wanted {

@@ -118,7 +118,7 @@ pub(in crate::hub) fn choose(
     manifest: Option<&Manifest>,
     wish: &Wish,
 ) -> Result<Choice, NoChoice> {
-    let named_gguf = wish.file.as_deref().is_some_and(|file| is_gguf(file));
+    let named_gguf = wish.file.as_deref().is_some_and(is_gguf);
     let choice = match manifest {
         Some(manifest) if !named_gguf => ours(files, manifest),
         _ if named_gguf => gguf::choose(files, wish),

@@ -1,5 +1,5 @@
 //! A stand-in for the Hub's files: the listing of a repository, `resolve` with its redirect to a storage on
-//! another origin, ETags, ranges, and every way to misbehave, on command.
+//! another origin, tags, ranges, and every way to misbehave, on command.
 //!
 //! Speaks HTTP/1.1 by hand, because what is to be tried is what no HTTP library lets one send.
 

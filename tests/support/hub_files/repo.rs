@@ -92,12 +92,12 @@ pub(crate) fn noise(n: usize, seed: u64) -> Vec<u8> {
 }
 
 pub(crate) fn sha256(content: &[u8]) -> String {
-    Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect()
+    outpost::domain::hex(&Sha256::digest(content))
 }
 
 pub(crate) fn git_blob(content: &[u8]) -> String {
     let mut whole = format!("blob {}\0", content.len()).into_bytes();
     whole.extend_from_slice(content);
     let digest = ring::digest::digest(&ring::digest::SHA1_FOR_LEGACY_USE_ONLY, &whole);
-    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    outpost::domain::hex(digest.as_ref())
 }
