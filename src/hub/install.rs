@@ -10,9 +10,10 @@ use std::{
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use super::{
+    disk::{make_dir, sync_dir},
     error::PullError,
     layout::Wanted,
-    partial::{Partial, State, make_dir, sync_dir},
+    partial::{Partial, State},
     proof::{Proof, Sums},
 };
 use crate::{

@@ -13,6 +13,7 @@
 //! - Unfinished pulls are removed by name only.
 
 mod catalogue;
+mod disk;
 mod error;
 mod fault;
 mod fetch;
@@ -27,6 +28,7 @@ mod plan;
 mod proof;
 mod pull;
 mod range;
+mod redirect;
 mod signature;
 mod way;
 

@@ -9,10 +9,12 @@
 //! ```
 //! Nothing here is ever removed but by the end of the pull, or by `outpost pull --discard`.
 
+mod part;
+
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions},
-    io::{self, Read, Write},
-    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
+    fs::{self, File, OpenOptions},
+    io,
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     time::SystemTime,
 };
@@ -20,7 +22,10 @@ use std::{
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
+pub(super) use part::Part;
+
 use super::{
+    disk::{is_file, make_dir, make_parents, replace, sync_dir},
     error::PullError,
     layout::Wanted,
     name::{Commit, RepoId, Revision},
@@ -195,14 +200,8 @@ impl Partial {
         let sound = self.on_disk(&file.to, there);
         let sound = if sound > file.bytes || file.proof.is_none() { 0 } else { sound };
         part.set_len(sound).map_err(io)?;
-        let mut part = Part {
-            file: part,
-            path,
-            len: sound,
-            unsynced: 0,
-            mark: self.dir.join("mark"),
-            head: format!("{}\n{}\n", self.boot_id, file.to),
-        };
+        let head = format!("{}\n{}\n", self.boot_id, file.to);
+        let mut part = Part::new(part, path, sound, self.dir.join("mark"), head);
         part.sync()?;
         Ok(part)
     }
@@ -239,66 +238,6 @@ impl Partial {
     pub(super) fn close(self) {
         remove_dir(&self.dir);
         let _ = fs::remove_file(&self.lock_path);
-    }
-}
-
-/// A file that is being written.
-#[derive(Debug)]
-pub(super) struct Part {
-    pub(super) file: File,
-    pub(super) path: PathBuf,
-    /// Bytes that are there.
-    pub(super) len: u64,
-    unsynced: u64,
-    mark: PathBuf,
-    head: String,
-}
-
-impl Part {
-    /// Reads what is there, from the beginning, piece by piece; afterwards it is written behind it.
-    pub(super) fn read(&mut self, mut each: impl FnMut(&[u8])) -> Result<(), PullError> {
-        let io = |e| PullError::io(&self.path, e);
-        let mut piece = vec![0; limits::HASH_CHUNK_BYTES];
-        let mut left = self.len;
-        while left > 0 {
-            let room = piece.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-            let n = self.file.read(&mut piece[..room]).map_err(io)?;
-            if n == 0 {
-                return Err(io(io::ErrorKind::UnexpectedEof.into()));
-            }
-            each(&piece[..n]);
-            left -= n as u64;
-        }
-        Ok(())
-    }
-
-    /// Writes a piece, at once: what a kill can cost is what was not handed over yet.
-    pub(super) fn write(&mut self, piece: &[u8]) -> io::Result<()> {
-        self.file.write_all(piece)?;
-        self.len += piece.len() as u64;
-        self.unsynced += piece.len() as u64;
-        Ok(())
-    }
-
-    /// Puts it on the disk itself, now and then.
-    pub(super) fn sync_sometimes(&mut self) -> Result<(), PullError> {
-        if self.unsynced >= limits::PULL_SYNC_BYTES { self.sync() } else { Ok(()) }
-    }
-
-    fn sync(&mut self) -> Result<(), PullError> {
-        self.file.sync_data().map_err(|e| PullError::io(&self.path, e))?;
-        self.unsynced = 0;
-        let text = format!("{}{}\n", self.head, self.len);
-        replace(&self.mark, text.as_bytes()).map_err(|e| PullError::io(&self.mark, e))
-    }
-
-    /// Throws away what is there.
-    pub(super) fn empty(&mut self) -> Result<(), PullError> {
-        let io = |e| PullError::io(&self.path, e);
-        self.file.set_len(0).map_err(io)?;
-        io::Seek::rewind(&mut self.file).map_err(io)?;
-        self.len = 0;
-        Ok(())
     }
 }
 
@@ -387,36 +326,6 @@ fn lock(folder: &Path, key: &str) -> Result<(PathBuf, File), PullError> {
             return Ok((path, file));
         }
     }
-}
-
-pub(super) fn is_file(path: &Path, bytes: u64) -> bool {
-    fs::symlink_metadata(path).is_ok_and(|m| m.is_file() && m.len() == bytes)
-}
-
-/// Makes a folder that everybody can read.
-pub(super) fn make_dir(dir: &Path) -> Result<(), PullError> {
-    let made = DirBuilder::new().recursive(true).mode(0o755).create(dir);
-    made.map_err(|e| PullError::io(dir, e))
-}
-
-fn make_parents(path: &Path) -> Result<(), PullError> {
-    path.parent().map_or(Ok(()), make_dir)
-}
-
-/// Writes a file in one step: a crash leaves the old one or the new one.
-fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".new");
-    let fresh = path.with_file_name(name);
-    let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o644).open(&fresh)?;
-    file.write_all(content)?;
-    file.sync_all()?;
-    fs::rename(&fresh, path)
-}
-
-/// A rename is on the disk only with its folder.
-pub(super) fn sync_dir(dir: &Path) {
-    let _ = File::open(dir).and_then(|dir| dir.sync_all());
 }
 
 fn remove_dir(dir: &Path) {

@@ -192,6 +192,8 @@ impl Pull<'_> {
         let Planned { plan, texts } = planned;
         let (state, dir) = (&plan.state, &plan.dir);
         if let Place::Same(record) = install::look(dir, state)? {
+            // Of a pull that was killed between its last two steps.
+            let _ = partial::discard(self.models, &state.key());
             return Ok(Outcome { dir: dir.clone(), record: *record, was_there: true });
         }
         plan.check(self.models)?;

@@ -21,6 +21,7 @@ use super::{
     name::{Commit, RepoId, Revision},
     proof::Proof,
     range::{Beginning, beginning},
+    redirect::{follow, is_private, same_origin},
 };
 use crate::{
     cloud::causes,
@@ -320,30 +321,6 @@ fn text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }
 
-/// Where a redirect leads.
-fn follow(from: &Url, to: &str) -> Result<Url, Fault> {
-    let shown: String = to.split('?').next().unwrap_or_default().escape_default().take(200).collect();
-    let bad = || Fault::BadRedirect(format!("`{shown}`"));
-    let next = from.join(to).map_err(|_| bad())?;
-    let sound = !to.is_empty() && matches!(next.scheme(), "http" | "https") && next.username().is_empty();
-    if !sound || (from.scheme() == "https" && next.scheme() == "http") {
-        return Err(bad());
-    }
-    Ok(next)
-}
-
-fn same_origin(a: &Url, b: &Url) -> bool {
-    (a.scheme(), a.host_str(), a.port_or_known_default())
-        == (b.scheme(), b.host_str(), b.port_or_known_default())
-}
-
-/// Whether nobody on the way can read along.
-fn is_private(url: &Url) -> bool {
-    let host = url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
-    let loopback = host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
-    url.scheme() == "https" || loopback
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -372,17 +349,6 @@ mod tests {
             assert!(!sent(endpoint, to), "{endpoint} → {to}");
         }
         assert!(way("http://mirror").withholds_token() && !way("https://mirror").withholds_token());
-    }
-
-    #[test]
-    fn a_redirect_leads_to_http_only_and_never_out_of_tls() {
-        let from: Url = "https://hub/a/b/resolve/c/d".parse().unwrap();
-        assert_eq!(follow(&from, "/new/name").unwrap().as_str(), "https://hub/new/name");
-        assert_eq!(follow(&from, "https://cdn/x?sig=1").unwrap().host_str(), Some("cdn"));
-        for bad in ["", "http://cdn/x", "file:///etc/passwd", "ftp://x/", "https://me@cdn/", "https://"] {
-            let fault = follow(&from, bad).unwrap_err();
-            assert!(!fault.to_string().contains("sig="), "{bad}: {fault}");
-        }
     }
 
     #[test]

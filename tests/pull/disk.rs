@@ -92,6 +92,17 @@ fn the_second_of_two_at_once_says_so_and_touches_nothing() {
 }
 
 #[test]
+fn a_kill_between_the_last_two_steps_leaves_nothing_behind_for_ever() {
+    let (board, repo) = (Board::new(), Repo::tiny(600_000));
+    let hub = Hub::start(repo.clone());
+    board.pull(&hub, &[REPO]).well();
+    let key = format!("acme--tiny-ONNX@{}+q4", repo.commit);
+    fs::create_dir_all(board.models().join(".pull").join(key).join("part")).unwrap();
+    assert_eq!(board.pull(&hub, &[REPO]).well()["was_there"], true);
+    assert_eq!(board.leftovers(), 0);
+}
+
+#[test]
 fn an_unfinished_pull_stays_until_it_is_discarded_by_name() {
     let (board, hub) = (Board::new(), Hub::start(Repo::tiny(600_000)));
     hub.play(Door::Storage, 1, Act::IgnoreRange);
