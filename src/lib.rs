@@ -24,6 +24,7 @@
 //! | [`model`] | package, digests, tokenizer, chat template | domain |
 //! | [`policy`] | what may leave the device, and in which form; the only maker of permits | config, domain |
 //! | [`cloud`] | who is asked off the device, for how much, and the way there and back | domain, policy |
+//! | [`hub`] | models from a Hub or a folder: which files, resumed, verified, installed | cloud, domain, model |
 //! | [`engine`] | ONNX Runtime, KV slots, sampling; one thread | domain, model |
 //! | [`scheduler`] | the fair queue | domain |
 //! | [`observe`] | log and metrics | domain |
@@ -47,6 +48,7 @@ pub mod config;
 pub mod domain;
 pub mod engine;
 pub mod host;
+pub mod hub;
 pub mod model;
 pub mod observe;
 pub mod policy;

@@ -1,5 +1,5 @@
 //! The command line. Each sub-command has its own file and talks to the daemon over its
-//! socket, except `serve`, `bench`, `config`, `policy` and `task list`.
+//! socket, except `serve`, `bench`, `pull`, `config`, `policy` and `task list`.
 //!
 //! Exit codes (sysexits.h): 0, 64 usage, 65 bad data, 69 unavailable, 70 bug, 78 configuration.
 
@@ -15,7 +15,9 @@ mod input;
 mod models;
 mod out;
 mod policy;
+mod pull;
 mod serve;
+mod shelf;
 mod status;
 mod task;
 mod usage;
@@ -69,8 +71,10 @@ enum Command {
     Chat(chat::ChatArgs),
     /// Say how the daemon is
     Status,
-    /// List the models that can be asked
+    /// List the models that can be asked; manage the packages of this board
     Models(models::ModelsArgs),
+    /// Fetch a model from Hugging Face, a mirror or a folder
+    Pull(pull::PullArgs),
     /// Say what was asked, of whom, and what it cost
     Usage(usage::UsageArgs),
     /// Measure a model package on this board, without the daemon
@@ -139,6 +143,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Chat(args) => chat::run(&global, &args),
         Command::Status => status::run(&global),
         Command::Models(args) => models::run(&global, &args),
+        Command::Pull(args) => pull::run(&global, &args),
         Command::Usage(args) => usage::run(&global, &args),
         Command::Bench(args) => bench::run(&global, &args),
         Command::Config(command) => config::run(&global, command),

@@ -9,10 +9,14 @@ use super::{
     Failure, Global,
     client::{self, Daemon},
     out,
+    shelf::{self, ShelfCommand},
 };
 
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(super) struct ModelsArgs {
+    #[command(subcommand)]
+    command: Option<ShelfCommand>,
     /// Only those of this zone; `cloud` asks the router for its catalogue
     #[arg(long, value_enum)]
     zone: Option<Where>,
@@ -26,6 +30,9 @@ enum Where {
 }
 
 pub(super) fn run(global: &Global, args: &ModelsArgs) -> Result<(), Failure> {
+    if let Some(command) = &args.command {
+        return shelf::run(global, command);
+    }
     let daemon = Daemon::of(global)?;
     let path = match args.zone {
         None => "/v1/models",

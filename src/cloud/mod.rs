@@ -38,7 +38,7 @@ pub use carrier::{Carried, Carrier, Failed, Sending, Served, Timers};
 pub use catalogue::{Catalogue, Listing, Price};
 pub use choice::{Candidate, Objection, Question, Ranking, rank};
 pub use fault::{Class, Cure, Fault};
-pub use http::{Credential, Http, HttpOptions, Hub};
+pub use http::{Credential, Http, HttpOptions, Hub, causes, client};
 pub use measure::{Behaviour, Measures, Took};
 pub use name::{ModelName, Pin};
 pub use need::Need;

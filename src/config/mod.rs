@@ -22,7 +22,7 @@ use std::path::Path;
 pub use layers::{Layered, Origin, Problem, nearest, read_bounded};
 pub use list::{Budget, Client, List, Price, Site, Task};
 pub use schema::{
-    Board, Cloud, Config, Engine, Http, Key, Log, Model, Mqtt, Node, Policy, Runtime, Service, Store,
+    Board, Cloud, Config, Engine, Http, Key, Log, Model, Mqtt, Node, Policy, Pull, Runtime, Service, Store,
 };
 pub use setting::{FileMode, LogLevel, Setting};
 pub use words::{OnChange, OnCorruption, OneOrMore, PayloadForm};

@@ -104,8 +104,12 @@ settings! {
     }
     /// The resident model.
     model: Model {
-        /// Directory of the model package. Empty: no model, every prompt is refused.
+        /// Directory of the model package; `outpost models activate` then changes nothing. Empty: the package that was
+        /// activated in `model.dir`; none: every prompt is refused.
         package: Option<PathBuf> = None;
+        /// Where `outpost pull` puts models, and where `current` and `previous` say which of them is used. Empty:
+        /// `models` below `store.path`.
+        dir: Option<PathBuf> = None;
         /// Execution providers, best first.
         providers: Vec<String> = vec!["cpu".into()];
     }
@@ -263,9 +267,22 @@ settings! {
         /// Seconds between two pieces of an answer, 1 to 600.
         gap_timeout_s: usize = 30;
     }
+    /// How models are fetched.
+    pull: Pull {
+        /// Public key of minisign. With it only what it has signed is taken: `SHA256SUMS` and `SHA256SUMS.minisig`
+        /// must lie beside the files. Empty: no signature is wanted.
+        public_key: Option<String> = None;
+    }
     /// The log.
     log: Log {
         /// error, warn, info, debug or trace.
         level: LogLevel = LogLevel(tracing::Level::INFO);
+    }
+}
+
+impl Config {
+    /// Where models are.
+    pub fn models_dir(&self) -> PathBuf {
+        self.model.dir.clone().unwrap_or_else(|| self.store.path.join("models"))
     }
 }

@@ -2,11 +2,13 @@
 
 mod board;
 mod cloud;
+mod hub;
 
 use std::time::Duration;
 
 pub use board::*;
 pub use cloud::*;
+pub use hub::*;
 
 const KIB: usize = 1024;
 

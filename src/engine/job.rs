@@ -1,8 +1,11 @@
 //! What the service hands to the engine, and how the two talk while it runs.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU8, Ordering},
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
 };
 
 use tokio::sync::{mpsc, oneshot};
@@ -13,6 +16,8 @@ use crate::domain::{Delta, Error, ErrorKind, GenerationOptions, Outcome, Result}
 /// one token; the service sees to that.
 #[derive(Debug)]
 pub struct Job {
+    /// Directory of the package whose tokens these are.
+    pub package: PathBuf,
     /// Token ids of the whole prompt.
     pub prompt: Vec<u32>,
     /// How to answer.
@@ -30,7 +35,7 @@ pub struct Job {
 pub enum Command {
     /// Run a sequence.
     Run(Box<Job>),
-    /// Load the package again, if it is not loaded.
+    /// Load the package that is activated, if it is not loaded.
     Reload,
 }
 

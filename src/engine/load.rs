@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     domain::Clock,
-    model::{ChatTemplate, Package, PackageError, SelfTest, Tokenizer},
+    model::{ChatTemplate, Package, PackageError, SelfTest, Shelf, Tokenizer},
 };
 
 /// The one provider this build can run on.
@@ -18,8 +18,10 @@ pub const CPU_PROVIDER: &str = "cpu";
 /// What to load and how much of the board it may take.
 #[derive(Clone, Debug)]
 pub struct EngineOptions {
-    /// Directory of the package.
+    /// Directory of the package; with `shelf`, of the one that was loaded last.
     pub package: PathBuf,
+    /// Who says which package is loaded; `None`: it is pinned.
+    pub shelf: Option<Shelf>,
     /// `runtime.onnxruntime`.
     pub runtime: Option<PathBuf>,
     /// File that remembers which files were verified.
@@ -94,6 +96,7 @@ pub(super) fn load(
         tokenizer,
         template,
         load_time: clock.boot().since(started),
+        returned: None,
         manifest: package.manifest,
         dir: package.dir,
     };

@@ -17,6 +17,7 @@ mod sample;
 mod sequence;
 mod state;
 mod stop;
+mod trial;
 mod worker;
 
 use std::{io, sync::Arc, thread::JoinHandle};
@@ -48,7 +49,9 @@ impl Engine {
     /// Starts the thread, which loads the package and then serves.
     pub fn start(options: EngineOptions, clock: Arc<dyn Clock>) -> io::Result<Self> {
         let (commands, receiver) = mpsc::channel(1);
-        let (state_sender, state) = watch::channel(EngineState::Loading(LoadStage::Runtime));
+        let absent = options.shelf.as_ref().is_some_and(|shelf| shelf.chosen().is_none());
+        let begin = if absent { EngineState::Absent } else { EngineState::Loading(LoadStage::Runtime) };
+        let (state_sender, state) = watch::channel(begin);
         let stats = Arc::new(EngineStats::default());
         let worker = worker::Worker {
             options,

@@ -106,6 +106,8 @@ pub struct Model {
     pub cache_bytes: usize,
     /// From the start of loading to the end of the self-test.
     pub load_time: Duration,
+    /// Which other package was to be loaded and did not pass its trial, and why.
+    pub returned: Option<String>,
 }
 
 /// Counters of the engine thread. Only it writes them.

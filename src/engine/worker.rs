@@ -16,12 +16,16 @@ use tokio::sync::{mpsc, watch};
 use super::{
     Graph, GraphError,
     job::{Command, Job},
-    load::{EngineOptions, load},
+    load::EngineOptions,
     plan::{Chunk, plan},
     sequence::{Flow, Sequence, Vocabulary},
-    state::{EngineState, EngineStats, Model},
+    state::{EngineState, EngineStats, LoadStage, Model},
+    trial::{NotLoaded, load_chosen},
 };
-use crate::domain::{Clock, Error, ErrorKind, FinishReason, limits};
+use crate::{
+    domain::{Clock, Error, ErrorKind, FinishReason, limits},
+    model::Shelf,
+};
 
 /// Everything that outlives one build of the engine.
 pub(super) struct Worker {
@@ -48,6 +52,22 @@ impl Worker {
                     }
                     return;
                 }
+                Ok(Ended::Absent) => {
+                    tracing::warn!(
+                        "no model is configured: every prompt will be refused; activate one, or set `model.package`"
+                    );
+                    self.state.send_replace(EngineState::Absent);
+                    if self.wait_for_reload() {
+                        continue;
+                    }
+                    return;
+                }
+                Ok(Ended::Replaced) => {
+                    tracing::info!("another package was activated and is loaded instead");
+                    // Whoever comes now waits for it.
+                    self.state.send_replace(EngineState::Loading(LoadStage::Runtime));
+                    continue;
+                }
                 Ok(Ended::Broken(why)) => why,
                 Err(panic) => format!("panic: {}", panic_text(panic.as_ref())),
             };
@@ -70,12 +90,13 @@ impl Worker {
 
     fn load_and_serve(&mut self) -> Ended {
         let state = &self.state;
-        let loaded = load(&self.options, &*self.clock, &mut |stage| {
+        let loaded = load_chosen(&mut self.options, &*self.clock, &mut |stage| {
             state.send_replace(EngineState::Loading(stage));
         });
         let (graph, model) = match loaded {
             Ok(loaded) => loaded,
-            Err(error) => return Ended::NotLoaded(error.to_string()),
+            Err(NotLoaded::Absent) => return Ended::Absent,
+            Err(NotLoaded::Failed(why)) => return Ended::NotLoaded(why),
         };
         tracing::info!(
             model = model.manifest.name,
@@ -94,6 +115,8 @@ impl Worker {
             stats: Arc::clone(&self.stats),
             clock: Arc::clone(&self.clock),
             started: 0,
+            shelf: self.options.shelf.clone(),
+            leaving: false,
         };
         engine.serve(&mut self.commands)
     }
@@ -103,10 +126,7 @@ impl Worker {
         while let Some(command) = self.commands.blocking_recv() {
             match command {
                 Command::Reload => return true,
-                Command::Run(job) => {
-                    let _ =
-                        job.done.send(Err(Error::new(ErrorKind::ModelLoading, "the model is not loaded")));
-                }
+                Command::Run(job) => refuse(*job),
             }
         }
         false
@@ -116,8 +136,17 @@ impl Worker {
 /// Why the engine stopped serving.
 enum Ended {
     Closed,
+    /// There is nothing to load.
+    Absent,
+    /// Another package was activated.
+    Replaced,
     NotLoaded(String),
     Broken(String),
+}
+
+/// Gives a job back: an accepted request waits for the next model.
+fn refuse(job: Job) {
+    let _ = job.done.send(Err(Error::new(ErrorKind::ModelLoading, "the model is not loaded")));
 }
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
@@ -139,6 +168,9 @@ struct Running {
     stats: Arc<EngineStats>,
     clock: Arc<dyn Clock>,
     started: u64,
+    shelf: Option<Shelf>,
+    /// Another package was activated: what runs is brought to its end, and nothing new is begun.
+    leaving: bool,
 }
 
 impl Running {
@@ -164,6 +196,9 @@ impl Running {
     /// Takes new work while there is room for it; waits when there is nothing else to do.
     fn take(&mut self, commands: &mut mpsc::Receiver<Command>) -> Option<Ended> {
         loop {
+            if self.leaving {
+                return (self.running() == 0).then_some(Ended::Replaced);
+            }
             let room = self.prefilling.is_none() && self.decoding.len() < self.graph.slots();
             let command = if self.running() == 0 {
                 match commands.blocking_recv() {
@@ -178,10 +213,19 @@ impl Running {
             } else {
                 return None;
             };
-            if let Command::Run(job) = command {
-                self.start(*job);
+            match command {
+                // Its tokens are those of a model that is no longer here.
+                Command::Run(job) if job.package != self.model.dir => refuse(*job),
+                Command::Run(job) => self.start(*job),
+                Command::Reload => self.leaving = self.is_replaced(),
             }
         }
+    }
+
+    /// Whether another package than this one is activated.
+    fn is_replaced(&self) -> bool {
+        let chosen = self.shelf.as_ref().and_then(Shelf::chosen);
+        chosen.is_some_and(|chosen| chosen.dir != self.model.dir)
     }
 
     fn start(&mut self, job: Job) {

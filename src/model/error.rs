@@ -11,6 +11,14 @@ pub enum PackageError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The record of a pull does not say what it must.
+    #[error("{path}: {reason}. Pull the model again")]
+    Record {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// There is no manifest.
     #[error(
         "{dir} is not a model package: it holds no `outpost-model.toml`. Check the configured path, or import the model"

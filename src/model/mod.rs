@@ -22,9 +22,12 @@ mod guard;
 mod manifest;
 mod memory;
 mod message;
+mod name;
 mod package;
 mod pieces;
+mod pulled;
 mod python;
+mod shelf;
 mod source;
 mod template;
 mod tokenizer;
@@ -37,8 +40,11 @@ pub use manifest::{
     CacheShape, FORMAT, FileEntry, KvType, MANIFEST_FILE, Manifest, Requires, SelfTest, Source, Variant,
 };
 pub use message::{Message, ROLES};
+pub use name::{PackageName, RelPath};
 pub use package::Package;
 pub use pieces::byte_alphabet;
+pub use pulled::{Layout, PULLED_FILE, Pulled, Vouched};
+pub use shelf::{Installed, Load, Returned, Shelf, ShelfError, Trial, View};
 pub use template::ChatTemplate;
 pub use tokenizer::Tokenizer;
 pub use verify::Verified;

@@ -45,9 +45,15 @@ impl Service {
         let mut running = FuturesUnordered::new();
         let (mut engine, mut board) = (self.shared.engine.clone(), self.shared.board.clone());
         let mut pace = Pace::default();
+        let mut reload = false;
         loop {
             let place = tokio::select! {
                 biased;
+                () = self.shared.reload.notified() => {
+                    // Where there is no room there is a model, and then a place comes.
+                    reload = commands.try_send(Command::Reload).is_err();
+                    continue;
+                }
                 place = place(&commands, &mut engine), if running.len() < limits::RUNNING_MAX => match place {
                     Some(place) => place,
                     None => return,
@@ -57,6 +63,10 @@ impl Service {
                     continue;
                 }
             };
+            if std::mem::take(&mut reload) {
+                place.send(Command::Reload);
+                continue;
+            }
             let found = loop {
                 if let Some(found) = self.next(&pace) {
                     break Some(found);
@@ -65,6 +75,10 @@ impl Service {
                 tokio::select! {
                     biased;
                     Some(ended) = running.next() => self.note_end(&mut pace, ended),
+                    () = self.shared.reload.notified() => {
+                        reload = true;
+                        break None;
+                    }
                     () = self.shared.queued.notified() => {}
                     () = board::changed(&mut board) => {}
                     () = sleep(rest) => {}
@@ -96,6 +110,15 @@ impl Service {
         let (lane, start) = (live.request.lane, self.shared.clock.boot());
         self.follow(live, run).await;
         (lane, self.shared.clock.boot().since(start))
+    }
+
+    /// The package that is activated is loaded as soon as what runs has ended, if it is not loaded.
+    pub fn reload_model(&self) {
+        self.shared.reload.notify_one();
+    }
+
+    fn is_model_coming(&self) -> bool {
+        !matches!(&*self.shared.engine.borrow(), EngineState::Absent | EngineState::Failed(_))
     }
 
     fn note_end(&self, pace: &mut Pace, (lane, took): (Lane, Duration)) {
@@ -150,7 +173,9 @@ impl Service {
         };
         let mut options = live.request.options.clone();
         options.tokens_max = prepared.answer_tokens;
-        let job = Job { prompt: prepared.prompt, options, cancel: live.cancel.clone(), deltas, done };
+        let package = prepared.model.dir.clone();
+        let job =
+            Job { package, prompt: prepared.prompt, options, cancel: live.cancel.clone(), deltas, done };
         (job, Run { frame, done: done_receiver, pieces })
     }
 
@@ -172,7 +197,10 @@ impl Service {
                 self.settle(&live, Err(error), None);
             }
             // The model went before the request had its turn: an accepted one waits for the next.
-            RunEnd::Outcome(Err(error)) if error.kind == ErrorKind::ModelLoading && live.is_durable() => {
+            // So does any, when the next one is on its way.
+            RunEnd::Outcome(Err(error))
+                if error.kind == ErrorKind::ModelLoading && (live.is_durable() || self.is_model_coming()) =>
+            {
                 self.requeue(&live);
             }
             RunEnd::Outcome(Err(error)) => self.dismiss(&live, error),

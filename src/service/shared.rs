@@ -62,6 +62,8 @@ pub(super) struct Shared {
     pub(super) gate: Mutex<Gate>,
     pub(super) remotes: Arc<Remotes>,
     pub(super) policy: watch::Receiver<Arc<Policy>>,
+    /// The model is to be loaded anew, if another one was activated.
+    pub(super) reload: Notify,
     /// Something happened that may send a request elsewhere.
     pub(super) overflow_stirred: Notify,
     /// The bill is to be read now.
@@ -114,6 +116,7 @@ impl Shared {
             gate: Mutex::default(),
             remotes: parts.remotes,
             policy: parts.policy,
+            reload: Notify::new(),
             overflow_stirred: Notify::new(),
             bill_wanted: Notify::new(),
             egress_alert: Mutex::default(),

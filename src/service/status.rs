@@ -76,8 +76,10 @@ pub fn status(service: &Service, identity: &Identity) -> Value {
     let reason = match &engine {
         EngineState::Loading(stage) => Some(stage.to_string()),
         EngineState::Failed(reason) => Some(reason.clone()),
-        EngineState::Absent => Some("no model is configured; set `model.package`".into()),
-        EngineState::Ready(_) => None,
+        EngineState::Absent => {
+            Some("no model is configured; `outpost models activate` one, or set `model.package`".into())
+        }
+        EngineState::Ready(model) => model.returned.clone(),
     };
     json!({
         "state": state,

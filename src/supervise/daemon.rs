@@ -22,8 +22,9 @@ use super::{
 use crate::{
     config::Config,
     domain::{Clock, SystemClock, limits},
-    engine::{Command, Engine, EngineOptions, EngineState, EngineStats},
+    engine::{Engine, EngineOptions, EngineState, EngineStats},
     host,
+    model::Shelf,
     observe::Metrics,
     service::{
         Notice, Parts, Service,
@@ -194,8 +195,7 @@ impl Works {
     /// Tries again what may go better now: the model, the broker's certificates and passwords, tokens, the
     /// policy, whoever rests.
     fn reload(&self) {
-        // A full channel means that the engine is at work and has nothing to load.
-        let asked = self.engine.as_ref().is_some_and(|e| e.commands.try_send(Command::Reload).is_ok());
+        self.service.reload_model();
         if let Some((_, renew)) = &self.mqtt {
             renew.now();
         }
@@ -209,7 +209,7 @@ impl Works {
         }
         self.service.set_egress_alert((!trouble.is_empty()).then(|| trouble.join("; ")));
         self.service.try_remotes_again();
-        tracing::info!(model = asked, "SIGHUP: everything was read and is tried again");
+        tracing::info!("SIGHUP: everything was read and is tried again");
     }
 
     async fn end(self) {
@@ -276,13 +276,11 @@ async fn bind(config: &Config) -> Result<Vec<Listener>, StartError> {
 type EngineParts = (Option<Engine>, watch::Receiver<EngineState>, Arc<EngineStats>);
 
 fn start_engine(config: &Config, clock: &Arc<dyn Clock>) -> io::Result<EngineParts> {
-    let Some(package) = config.model.package.clone() else {
-        tracing::warn!("no model is configured: every prompt will be refused; set `model.package`");
-        let (_, state) = watch::channel(EngineState::Absent);
-        return Ok((None, state, Arc::default()));
-    };
+    // Who pins a package decides; else it is the one that was activated.
+    let shelf = config.model.package.is_none().then(|| Shelf::new(config.models_dir()));
     let options = EngineOptions {
-        package,
+        package: config.model.package.clone().unwrap_or_default(),
+        shelf,
         runtime: config.runtime.onnxruntime.clone(),
         verified: config.store.path.join("verified.json"),
         providers: config.model.providers.clone(),

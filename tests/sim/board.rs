@@ -34,6 +34,7 @@ pub(crate) fn model() -> Arc<Model> {
             threads: 1,
             cache_bytes: 0,
             load_time: Duration::ZERO,
+            returned: None,
         })
     }))
 }

@@ -49,7 +49,7 @@ pub(super) fn lost(error: &reqwest::Error) -> Fault {
 }
 
 /// What went wrong down to its cause; addresses stay out of it, they are in the configuration.
-pub(super) fn causes(error: &reqwest::Error) -> String {
+pub fn causes(error: &reqwest::Error) -> String {
     let mut words = Vec::new();
     let mut cause = std::error::Error::source(error);
     while let Some(inner) = cause {

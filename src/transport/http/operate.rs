@@ -36,6 +36,12 @@ pub(super) async fn status(State(app): State<App>) -> Json<Value> {
     Json(status::status(&app.service, &app.identity))
 }
 
+/// `POST /v1/reload`: loads the package that was activated, once what runs has ended.
+pub(super) async fn reload(State(app): State<App>) -> impl IntoResponse {
+    app.service.reload_model();
+    (StatusCode::ACCEPTED, Json(json!({"status": "asked"})))
+}
+
 /// `GET /v1/usage`: the ledger, by UTC day, client, zone, provider and model.
 pub(super) async fn usage(State(app): State<App>) -> Result<Json<Value>, Failure> {
     app.service.write_tally().await?;

@@ -40,6 +40,7 @@ pub fn routes(app: App) -> Router {
         .route("/v1/models", get(openai::models))
         .route("/v1/models/{name}", get(openai::model))
         .route("/v1/models/{org}/{name}", get(openai::cloud_model))
+        .route("/v1/reload", post(operate::reload))
         .route("/v1/status", get(operate::status))
         .route("/v1/usage", get(operate::usage))
         .route("/v1/audit", get(operate::audit))
