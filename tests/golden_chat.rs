@@ -14,8 +14,8 @@ use std::{
 use outpost::{
     domain::{ErrorKind, UnixSeconds},
     model::{
-        CacheShape, ChatTemplate, FileEntry, KvType, MANIFEST_FILE, Manifest, Message, Package, Requires,
-        SelfTest, Source, Tokenizer, Variant,
+        CacheShape, ChatTemplate, Convention, FileEntry, KvType, MANIFEST_FILE, Manifest, Message, Package,
+        Requires, SelfTest, Source, Tokenizer, Variant,
     },
 };
 use serde::Deserialize;
@@ -106,7 +106,7 @@ fn manifest(vocabulary: usize) -> Manifest {
         bos: None,
         cache: CacheShape { layers: 1, heads: 1, head_width: 1 },
         source: Source { file: empty(), sha256: empty(), quantization: empty(), made_by: empty() },
-        self_test: SelfTest { prompt: vec![1], tokens: vec![1], first_logit: 0.0, tolerance: 0.1 },
+        self_test: Some(SelfTest { prompt: vec![1], tokens: vec![1], first_logit: 0.0, tolerance: 0.1 }),
         variants: vec![Variant {
             graph: "model.onnx".to_owned(),
             providers: vec!["cpu".to_owned()],
@@ -114,6 +114,7 @@ fn manifest(vocabulary: usize) -> Manifest {
             weights: "f32".to_owned(),
             block: 0,
             requires: Requires::default(),
+            convention: Convention::default(),
         }],
         files: vec![FileEntry { path: "model.onnx".to_owned(), bytes: 0, sha256: "0".repeat(64) }],
     }

@@ -76,6 +76,9 @@ pub const ENGINE_DEATHS_MAX: u32 = 3;
 pub const ENGINE_SOUND_STEPS: u64 = 10_000;
 /// Tokens of one prefill chunk. A chunk is what a cancel waits for at most.
 pub const PREFILL_CHUNK_TOKENS: usize = 128;
+/// Logits of one run of a graph that gives them for every token of the prompt, bytes. Beyond: fewer tokens in one
+/// run.
+pub const LOGITS_BYTES_MAX: usize = 32 * 1024 * KIB;
 
 /// Tokens of one answer that a request may ask for. Beyond: this many; no context is larger.
 pub const ANSWER_TOKENS_MAX: usize = 1 << 24;
@@ -149,6 +152,8 @@ pub const PROMPT_BYTES_MAX: usize = 4 * 1024 * KIB;
 pub const MANIFEST_BYTES_MAX: u64 = 1024 * KIB as u64;
 /// Tokenizer file, bytes. Beyond: the package is refused. The largest known is 33 MB.
 pub const TOKENIZER_BYTES_MAX: u64 = 64 * 1024 * KIB as u64;
+/// `config.json`, `generation_config.json` and `genai_config.json` of a published package, bytes. Beyond: it is refused.
+pub const PUBLISHED_CONFIG_BYTES_MAX: u64 = 4 * 1024 * KIB as u64;
 /// Files of one package. Beyond: the package is refused.
 pub const PACKAGE_FILES_MAX: usize = 256;
 /// `tokenizer_config.json`, bytes. Beyond: the package is refused.

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     domain::Clock,
-    model::{ChatTemplate, Package, PackageError, SelfTest, Shelf, Tokenizer},
+    model::{ChatTemplate, Package, PackageError, SelfTest, Shelf, Tokenizer, Variant},
 };
 
 /// The one provider this build can run on.
@@ -84,9 +84,11 @@ pub(super) fn load(
     let mut graph = Graph::open(&package.dir, manifest, variant, &sizes)?;
 
     report(LoadStage::SelfTest);
-    self_test(&mut graph, &manifest.self_test)?;
+    if let Some(test) = &manifest.self_test {
+        self_test(&mut graph, test)?;
+    }
     let model = Model {
-        variant: variant.clone(),
+        variant: Variant { kv: graph.kv(), ..variant.clone() },
         provider: CPU_PROVIDER,
         runtime,
         context: graph.context(),

@@ -7,6 +7,7 @@
 //! Promises: a cancelled job ends within one step; a job that cannot go on gets an error,
 //! never silence; a slow reader slows nobody; steady decoding allocates nothing that grows.
 
+mod border;
 mod ffi;
 mod graph;
 mod job;

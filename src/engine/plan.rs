@@ -4,8 +4,6 @@
 //! chunk of one prompt. So a long prompt never silences the answers that are being
 //! written, and they never keep it from getting on.
 
-use crate::domain::limits;
-
 /// One step of the engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Step {
@@ -37,11 +35,12 @@ pub(super) struct Prefill {
     pub total: usize,
 }
 
-/// Plans the next step for `decoding` running sequences and the prompt behind them.
-pub(super) fn plan(decoding: usize, prefill: Option<Prefill>) -> Step {
+/// Plans the next step for `decoding` running sequences and the prompt behind them, of which
+/// one run takes at most `chunk` tokens, 3 or more.
+pub(super) fn plan(decoding: usize, prefill: Option<Prefill>, chunk: usize) -> Step {
     let prefill = prefill.filter(|p| p.done < p.total).map(|Prefill { done, total }| {
         let left = total - done;
-        let mut len = left.min(limits::PREFILL_CHUNK_TOKENS);
+        let mut len = left.min(chunk);
         // A lone last token would go through the decode kernel, whose rounding differs from
         // the many-token one: the same prompt should give the same logits at any length.
         if left - len == 1 && len > 1 {
@@ -60,20 +59,20 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_prompt_is_fed_whole_in_order_and_never_ends_with_a_lone_token(total in 1usize..2_000, decoding in 0usize..8) {
+        fn a_prompt_is_fed_whole_in_order_and_never_ends_with_a_lone_token(total in 1usize..2_000, chunk in 3usize..200, decoding in 0usize..8) {
             let mut done = 0;
             loop {
-                let step = plan(decoding, Some(Prefill { done, total }));
+                let step = plan(decoding, Some(Prefill { done, total }), chunk);
                 prop_assert_eq!(step.decode, decoding);
-                let chunk = step.prefill.expect("there is prompt left");
-                prop_assert_eq!((chunk.slot, chunk.start), (decoding, done));
-                prop_assert!(chunk.len <= limits::PREFILL_CHUNK_TOKENS);
-                prop_assert!(chunk.len > 1 || total == 1);
-                done += chunk.len;
-                prop_assert_eq!(chunk.last, done == total);
-                if chunk.last { break; }
+                let next = step.prefill.expect("there is prompt left");
+                prop_assert_eq!((next.slot, next.start), (decoding, done));
+                prop_assert!(next.len <= chunk);
+                prop_assert!(next.len > 1 || total == 1);
+                done += next.len;
+                prop_assert_eq!(next.last, done == total);
+                if next.last { break; }
             }
-            prop_assert_eq!(plan(decoding, Some(Prefill { done, total })).prefill, None);
+            prop_assert_eq!(plan(decoding, Some(Prefill { done, total }), chunk).prefill, None);
         }
     }
 }

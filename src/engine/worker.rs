@@ -252,7 +252,8 @@ impl Running {
     }
 
     fn step(&mut self) -> Result<(), GraphError> {
-        let step = plan(self.decoding.len(), self.prefilling.as_ref().map(Sequence::prefill));
+        let step =
+            plan(self.decoding.len(), self.prefilling.as_ref().map(Sequence::prefill), self.graph.chunk());
         if step.decode > 0 {
             self.decode()?;
         }

@@ -19,9 +19,26 @@ pub enum PackageError {
         /// What is wrong with it.
         reason: String,
     },
-    /// There is no manifest.
+    /// The configuration of a published package does not say what it must.
+    #[error("{path}: {reason}. Fetch the model again, or take another repository of it")]
+    Published {
+        /// The file, or the directory.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Weights without a graph.
     #[error(
-        "{dir} is not a model package: it holds no `outpost-model.toml`. Check the configured path, or import the model"
+        "{dir} holds a GGUF file, which is not run as it is: make a package of it with `outpost-forge import`"
+    )]
+    Gguf {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// No layout that is known.
+    #[error(
+        "{dir} is not a model package: it holds neither `outpost-model.toml`, nor `genai_config.json`, nor ONNX graphs \
+         of a language model. Check the configured path, or import the model"
     )]
     NotAPackage {
         /// The directory.

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::{
-    CacheShape, ChatTemplate, FileEntry, KvType, MANIFEST_FILE, Manifest, Package, Requires, SelfTest,
-    Source, Tokenizer, Variant,
+    CacheShape, ChatTemplate, Convention, FileEntry, KvType, MANIFEST_FILE, Manifest, Package, Requires,
+    SelfTest, Source, Tokenizer, Variant,
 };
 use crate::domain::hex;
 
@@ -38,7 +38,7 @@ pub(super) fn write(dir: &Path, vocabulary: usize, files: &[(&str, &[u8])]) -> P
             quantization: "F32".to_owned(),
             made_by: "test".to_owned(),
         },
-        self_test: SelfTest { prompt: vec![1], tokens: vec![1], first_logit: 0.0, tolerance: 0.1 },
+        self_test: Some(SelfTest { prompt: vec![1], tokens: vec![1], first_logit: 0.0, tolerance: 0.1 }),
         variants: vec![Variant {
             graph: files[0].0.to_owned(),
             providers: vec!["cpu".to_owned()],
@@ -46,6 +46,7 @@ pub(super) fn write(dir: &Path, vocabulary: usize, files: &[(&str, &[u8])]) -> P
             weights: "f32".to_owned(),
             block: 0,
             requires: Requires::default(),
+            convention: Convention::default(),
         }],
         files: files.iter().map(entry).collect(),
     };

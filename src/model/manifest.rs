@@ -43,8 +43,9 @@ pub struct Manifest {
     pub cache: CacheShape,
     /// Where the weights came from.
     pub source: Source,
-    /// A prompt and what a sound package answers to it.
-    pub self_test: SelfTest,
+    /// A prompt and what a sound package answers to it. Every manifest that was written has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub self_test: Option<SelfTest>,
     /// Ways to run the model, best first.
     #[serde(rename = "variant")]
     pub variants: Vec<Variant>,
@@ -142,6 +143,22 @@ pub struct Variant {
     /// What it needs around it.
     #[serde(default)]
     pub requires: Requires,
+    /// What its border looks like. A manifest that was written tells of the forge's graphs only.
+    #[serde(skip)]
+    pub convention: Convention,
+}
+
+/// Whose idea of a graph's inputs and outputs it follows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Convention {
+    /// The forge's.
+    #[default]
+    Forge,
+    /// That of onnxruntime-genai, transformers.js or Optimum.
+    Published {
+        /// Graph that turns token ids into embeddings, where the decoder does not.
+        table: Option<String>,
+    },
 }
 
 /// Conditions of a variant.
@@ -170,7 +187,8 @@ impl Manifest {
     pub fn parse(text: &str) -> Result<Self, PackageError> {
         let manifest: Self =
             toml::from_str(text).map_err(|e| PackageError::Manifest { reason: e.to_string() })?;
-        manifest.check().map_err(|reason| PackageError::Manifest { reason })?;
+        let checked = manifest.check_written().and_then(|()| manifest.check());
+        checked.map_err(|reason| PackageError::Manifest { reason })?;
         Ok(manifest)
     }
 
@@ -179,7 +197,19 @@ impl Manifest {
         toml::to_string(self).map_err(|e| PackageError::Manifest { reason: e.to_string() })
     }
 
-    fn check(&self) -> Result<(), String> {
+    /// What only a manifest that was written promises.
+    fn check_written(&self) -> Result<(), String> {
+        if self.self_test.is_none() {
+            return Err("it has no self_test".into());
+        }
+        match self.variants.iter().find(|v| !self.files.iter().any(|f| f.path == v.graph)) {
+            Some(variant) => Err(format!("variant: its graph `{}` is not among the files", variant.graph)),
+            None => Ok(()),
+        }
+    }
+
+    /// That its parts are possible and go together.
+    pub(super) fn check(&self) -> Result<(), String> {
         let token = |what: &str, id: u32| {
             ((id as usize) < self.vocabulary)
                 .then_some(())
@@ -196,14 +226,12 @@ impl Manifest {
         positive("cache.heads", self.cache.heads)?;
         positive("cache.head_width", self.cache.head_width)?;
         positive("the number of variants", self.variants.len())?;
-        positive("the length of self_test.prompt", self.self_test.prompt.len())?;
-        positive("the length of self_test.tokens", self.self_test.tokens.len())?;
-        for (what, ids) in [
-            ("eos", &self.eos),
-            ("self_test.prompt", &self.self_test.prompt),
-            ("self_test.tokens", &self.self_test.tokens),
-        ] {
-            ids.iter().try_for_each(|id| token(what, *id))?;
+        self.eos.iter().try_for_each(|id| token("eos", *id))?;
+        if let Some(SelfTest { prompt, tokens, .. }) = &self.self_test {
+            for (what, ids) in [("self_test.prompt", prompt), ("self_test.tokens", tokens)] {
+                positive(&format!("the length of {what}"), ids.len())?;
+                ids.iter().try_for_each(|id| token(what, *id))?;
+            }
         }
         self.bos.map_or(Ok(()), |id| token("bos", id))?;
         if self.files.len() > limits::PACKAGE_FILES_MAX {
@@ -211,11 +239,6 @@ impl Manifest {
         }
         for file in &self.files {
             check_path(&file.path)?;
-        }
-        for variant in &self.variants {
-            if !self.files.iter().any(|f| f.path == variant.graph) {
-                return Err(format!("variant: its graph `{}` is not among the files", variant.graph));
-            }
         }
         Ok(())
     }

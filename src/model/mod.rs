@@ -25,6 +25,7 @@ mod message;
 mod name;
 mod package;
 mod pieces;
+mod published;
 mod pulled;
 mod python;
 mod shelf;
@@ -37,12 +38,16 @@ pub use control::{RenderedPrompt, Segment};
 pub use detokenizer::Detokenizer;
 pub use error::PackageError;
 pub use manifest::{
-    CacheShape, FORMAT, FileEntry, KvType, MANIFEST_FILE, Manifest, Requires, SelfTest, Source, Variant,
+    CacheShape, Convention, FORMAT, FileEntry, KvType, MANIFEST_FILE, Manifest, Requires, SelfTest, Source,
+    Variant,
 };
 pub use message::{Message, ROLES};
 pub use name::{PackageName, RelPath};
 pub use package::Package;
 pub use pieces::byte_alphabet;
+pub use published::{
+    GENAI_FILE, PRECISIONS, Parts, TABLE, TABLE_PRECISIONS, is_data, is_graph, language_model,
+};
 pub use pulled::{Layout, PULLED_FILE, Pulled, Vouched};
 pub use shelf::{Installed, Load, Returned, Shelf, ShelfError, Trial, View};
 pub use template::ChatTemplate;

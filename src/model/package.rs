@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{FileEntry, MANIFEST_FILE, Manifest, PackageError};
+use super::{FileEntry, MANIFEST_FILE, Manifest, PackageError, published};
 use crate::domain::limits;
 
 /// A package whose manifest is sound and whose files have the sizes it gives. Their content
@@ -20,18 +20,19 @@ pub struct Package {
 }
 
 impl Package {
-    /// Reads the manifest and compares sizes. Does not hash: this takes microseconds per file.
+    /// Reads the manifest, or what a published package has instead, and compares sizes. Does not hash: this takes
+    /// microseconds per file.
     pub fn open(dir: &Path) -> Result<Self, PackageError> {
-        let text = match read_text(&dir.join(MANIFEST_FILE), limits::MANIFEST_BYTES_MAX) {
-            Err(PackageError::Missing { .. }) => Err(PackageError::NotAPackage { dir: dir.to_owned() }),
-            read => read,
-        }?;
-        let manifest = Manifest::parse(&text).map_err(|error| match error {
-            PackageError::Manifest { reason } => {
-                PackageError::Manifest { reason: format!("{reason} (in {})", dir.display()) }
-            }
-            other => other,
-        })?;
+        let not_one = || PackageError::NotAPackage { dir: dir.to_owned() };
+        let manifest = match read_text(&dir.join(MANIFEST_FILE), limits::MANIFEST_BYTES_MAX) {
+            Err(PackageError::Missing { .. }) => published::describe(dir)?.ok_or_else(not_one)?,
+            text => Manifest::parse(&text?).map_err(|error| match error {
+                PackageError::Manifest { reason } => {
+                    PackageError::Manifest { reason: format!("{reason} (in {})", dir.display()) }
+                }
+                other => other,
+            })?,
+        };
         let package = Self { dir: dir.to_owned(), manifest };
         for entry in &package.manifest.files {
             package.check_size(entry, &metadata(&package.path(entry))?)?;

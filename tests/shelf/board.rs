@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
@@ -83,16 +83,30 @@ impl Board {
         File::create(dir.join("zeros")).unwrap().set_len(bytes).unwrap();
     }
 
+    /// Takes a published model from a folder.
+    pub(crate) fn pull_folder(&self, dir: &Path, name: &str) {
+        let mut command = self.command();
+        command.args(["pull", "--name", name, "--from-dir"]).arg(dir);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+
     /// `outpost models …` of this board.
     pub(crate) fn models_command(&self, arguments: &[&str]) -> Command {
+        let mut command = self.command();
+        command.arg("models").args(arguments);
+        command
+    }
+
+    /// `outpost …` of this board.
+    fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_outpost"));
         for (key, _) in std::env::vars_os().filter(|(k, _)| k.to_string_lossy().starts_with("OUTPOST_")) {
             command.env_remove(key);
         }
         command.env("OUTPOST_CONFIG", "/dev/null").env("OUTPOST_STORE__PATH", self.node.state());
         command.env("OUTPOST_HTTP__SOCKET", self.node.socket());
-        command.args(["--json", "models"]).args(arguments).stdin(Stdio::null());
-        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.arg("--json").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
 

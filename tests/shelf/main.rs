@@ -8,4 +8,5 @@
 mod board;
 #[path = "../support/node.rs"]
 mod node;
+mod published;
 mod trial;

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use outpost::model::{FORMAT, KvType, MANIFEST_FILE, Manifest, Requires, Source, Variant};
+use outpost::model::{Convention, FORMAT, KvType, MANIFEST_FILE, Manifest, Requires, Source, Variant};
 
 use crate::{
     Error, Result,
@@ -97,7 +97,7 @@ pub fn import(options: &Options, progress: &dyn Progress) -> Result<Manifest> {
         bos: tokenizer.bos,
         cache: shape,
         source: source(options, &origin, progress)?,
-        self_test,
+        self_test: Some(self_test),
         variants: vec![Variant {
             graph: GRAPH_FILE.to_owned(),
             providers: vec!["cpu".to_owned()],
@@ -105,6 +105,7 @@ pub fn import(options: &Options, progress: &dyn Progress) -> Result<Manifest> {
             weights: options.weights.name().to_owned(),
             block: if options.weights == Weights::F32 { 0 } else { options.block },
             requires: Requires { onnxruntime: Some(RUNTIME_MIN.to_owned()) },
+            convention: Convention::Forge,
         }],
         files: package::digest_all(staging.dir(), progress)?,
     };

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::{listing::Listed, proof::Proof};
 use crate::{
     domain::limits,
-    model::{Layout, MANIFEST_FILE, Manifest, RelPath},
+    model::{GENAI_FILE, Layout, MANIFEST_FILE, Manifest, RelPath},
 };
 
 /// What is wanted of several.
@@ -122,7 +122,7 @@ pub(in crate::hub) fn choose(
     let choice = match manifest {
         Some(manifest) if !named_gguf => ours(files, manifest),
         _ if named_gguf => gguf::choose(files, wish),
-        _ if files.iter().any(|f| f.path.file_name() == graphs::GENAI_FILE) => graphs::genai(files, wish),
+        _ if files.iter().any(|f| f.path.file_name() == GENAI_FILE) => graphs::genai(files, wish),
         _ => match graphs::choose(files, wish)? {
             Some(choice) => Ok(choice),
             None => gguf::choose(files, wish),

@@ -16,6 +16,12 @@ pub(super) async fn read(body: Body, expects_continue: bool) -> Result<Bytes> {
     }
 }
 
+/// Reads a body that says nothing here: a caller that is cut off in the middle of it would not read the answer.
+pub(super) async fn ignore(body: Body) {
+    // It has its answer whatever it sent.
+    let _ = read(body, false).await;
+}
+
 async fn collect(mut body: Body, expects_continue: bool) -> Result<Bytes> {
     let announced = http_body::Body::size_hint(&body).lower();
     if announced > limits::REQUEST_BODY_BYTES_MAX as u64 && expects_continue {

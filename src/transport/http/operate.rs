@@ -2,13 +2,14 @@
 
 use axum::{
     Json,
+    body::Body,
     extract::{Query, State, rejection::QueryRejection},
-    http::{StatusCode, header},
+    http::{Method, StatusCode, Uri, header},
     response::IntoResponse,
 };
 use serde_json::{Value, json};
 
-use super::{App, reply::Failure};
+use super::{App, body, reply::Failure};
 use crate::{
     domain::{Error, ErrorKind, hex, limits},
     service::status,
@@ -37,7 +38,8 @@ pub(super) async fn status(State(app): State<App>) -> Json<Value> {
 }
 
 /// `POST /v1/reload`: loads the package that was activated, once what runs has ended.
-pub(super) async fn reload(State(app): State<App>) -> impl IntoResponse {
+pub(super) async fn reload(State(app): State<App>, sent: Body) -> impl IntoResponse {
+    body::ignore(sent).await;
     app.service.reload_model();
     (StatusCode::ACCEPTED, Json(json!({"status": "asked"})))
 }
@@ -79,13 +81,15 @@ pub(super) async fn metrics(State(app): State<App>) -> impl IntoResponse {
 }
 
 /// Anything else.
-pub(super) async fn nothing_here(method: axum::http::Method, uri: axum::http::Uri) -> Failure {
+pub(super) async fn nothing_here(method: Method, uri: Uri, sent: Body) -> Failure {
+    body::ignore(sent).await;
     let error = Error::new(ErrorKind::InvalidRequest, format!("there is no {method} {}", uri.path()));
     Failure::with_status(error, StatusCode::NOT_FOUND)
 }
 
 /// A path that exists, asked in a way that does not.
-pub(super) async fn wrong_method(method: axum::http::Method, uri: axum::http::Uri) -> Failure {
+pub(super) async fn wrong_method(method: Method, uri: Uri, sent: Body) -> Failure {
+    body::ignore(sent).await;
     let error = Error::new(ErrorKind::InvalidRequest, format!("{} does not take {method}", uri.path()));
     Failure::with_status(error, StatusCode::METHOD_NOT_ALLOWED)
 }

@@ -1,0 +1,248 @@
+//! One variant of a package, loaded: tokens in, logits out.
+//!
+//! The graph is held against the manifest before anything runs: a package whose graph does
+//! not have the tensors it promises is refused by name, not by a crash in the first step.
+//! A graph that others published does not say everything at its border; the rest is found
+//! out by running it.
+
+mod session;
+mod settle;
+
+use std::path::Path;
+
+use super::{
+    border::{self, Border, Lengths, Port, Rows, Tokens},
+    ffi::{Cell, CellShape, Keeping, Span, Table},
+    runtime,
+};
+use crate::{
+    domain::limits,
+    model::{Convention, KvType, Manifest, Variant},
+};
+
+/// How much of the board a graph may take.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GraphOptions {
+    /// Sequences that can run at once.
+    pub slots: usize,
+    /// Tokens of one slot, prompt and answer together.
+    pub context: usize,
+    /// Threads of one run.
+    pub threads: usize,
+}
+
+/// Why a graph cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum GraphError {
+    /// `load_runtime` was not called or failed.
+    #[error("ONNX Runtime is not loaded")]
+    NoRuntime,
+    /// The variant asks for a newer library.
+    #[error("graph `{graph}` needs ONNX Runtime {needed} or newer, {found} is loaded")]
+    RuntimeTooOld {
+        /// File of the graph.
+        graph: String,
+        /// Version that the manifest asks for.
+        needed: String,
+        /// Version that is loaded.
+        found: String,
+    },
+    /// ONNX Runtime refused the file.
+    #[error("graph `{graph}`: {reason}")]
+    Load {
+        /// File of the graph.
+        graph: String,
+        /// ONNX Runtime's words.
+        reason: String,
+    },
+    /// The graph is not what the manifest says.
+    #[error("graph `{graph}` does not fit its package: {reason}; fetch or import the model again")]
+    Mismatch {
+        /// File of the graph.
+        graph: String,
+        /// Which tensor.
+        reason: String,
+    },
+    /// A decoder wants embeddings, and there is no graph that holds them.
+    #[error(
+        "the decoder takes embeddings, and the package has no `embed_tokens` graph; fetch the model again, with it"
+    )]
+    NoTable,
+    /// A published graph does not compute what a decoder with a cache computes.
+    #[error(
+        "graph `{graph}` does not run here as a language model: {reason}. Take another precision of it, or import the \
+         model with outpost-forge"
+    )]
+    Unsound {
+        /// File of the graph.
+        graph: String,
+        /// What was tried, and what came of it.
+        reason: String,
+    },
+    /// A run failed.
+    #[error("ONNX Runtime: {0}")]
+    Run(String),
+}
+
+/// A loaded graph with room for `slots` sequences.
+pub struct Graph {
+    cell: Cell,
+    all_rows: Vec<usize>,
+}
+
+impl Graph {
+    /// Loads `variant` of the package in `dir`.
+    ///
+    /// The context is the smaller of the package's and `options.context`.
+    pub fn open(
+        dir: &Path,
+        manifest: &Manifest,
+        variant: &Variant,
+        options: &GraphOptions,
+    ) -> Result<Self, GraphError> {
+        let runtime = runtime::loaded().ok_or(GraphError::NoRuntime)?;
+        if let Some(needed) =
+            variant.requires.onnxruntime.as_deref().filter(|v| older(&runtime.info.version, v))
+        {
+            return Err(GraphError::RuntimeTooOld {
+                graph: variant.graph.clone(),
+                needed: needed.into(),
+                found: runtime.info.version.clone(),
+            });
+        }
+        let open = |graph: &str| {
+            session::open(&runtime.environment, &dir.join(graph), options.threads, package_bytes(manifest))
+                .map_err(|e| GraphError::Load { graph: graph.to_owned(), reason: e.to_string() })
+        };
+        let mismatch = |reason| GraphError::Mismatch { graph: variant.graph.clone(), reason };
+        let session = open(&variant.graph)?;
+        let (inputs, outputs) = (Port::all(session.inputs()), Port::all(session.outputs()));
+        let border =
+            border::read(&inputs, &outputs, manifest.cache, manifest.vocabulary).map_err(mismatch)?;
+        let slots = options.slots;
+        let context = options.context.min(manifest.context);
+        let cell = match &variant.convention {
+            Convention::Forge => {
+                ours(&border, variant.kv).map_err(mismatch)?;
+                Cell::new(session, None, border, CellShape { keeping: Keeping::InPlace, slots, context })
+            }
+            Convention::Published { table } => {
+                let table = table.as_deref().map(|path| Ok((path, open(path)?))).transpose()?;
+                let table = join(&border, table)?;
+                settle::settle(session, table, border, slots, context)
+                    .map_err(|reason| GraphError::Unsound { graph: variant.graph.clone(), reason })?
+            }
+        };
+        Ok(Self { cell, all_rows: (0..slots).collect() })
+    }
+
+    /// Feeds `tokens` to `slot`, after the `past` tokens it holds already, and returns the
+    /// logits at `rows` (positions within `tokens`): `rows.len() × vocabulary`.
+    pub fn prefill(
+        &mut self,
+        slot: usize,
+        past: usize,
+        tokens: &[u32],
+        rows: &[usize],
+    ) -> Result<&[f32], GraphError> {
+        self.cell.run(Span::Slot(slot), tokens, &[past], rows).map_err(GraphError::Run)
+    }
+
+    /// Feeds one token to each of the slots `0..tokens.len()`, which hold `pasts` tokens, and
+    /// returns the logits of each: `tokens.len() × vocabulary`.
+    pub fn decode(&mut self, tokens: &[u32], pasts: &[usize]) -> Result<&[f32], GraphError> {
+        let n = tokens.len();
+        self.cell.run(Span::First(n), tokens, pasts, &self.all_rows[..n]).map_err(GraphError::Run)
+    }
+
+    /// Makes slot `to` hold the first `tokens` tokens of slot `from`.
+    pub fn copy_slot(&mut self, from: usize, to: usize, tokens: usize) {
+        self.cell.copy_slot(from, to, tokens);
+    }
+
+    /// Sequences that can run at once.
+    pub fn slots(&self) -> usize {
+        self.cell.shape().slots
+    }
+
+    /// Tokens of one slot.
+    pub fn context(&self) -> usize {
+        self.cell.shape().context
+    }
+
+    /// Bytes of the KV cache, when every slot is full.
+    pub fn cache_bytes(&self) -> usize {
+        self.cell.cache_bytes()
+    }
+
+    /// Number format of the KV cache.
+    pub const fn kv(&self) -> KvType {
+        self.cell.border().kv
+    }
+
+    /// Most tokens of a prompt in one run. A graph that computes the logits of every token, asked or not, gets
+    /// fewer: each takes 4 bytes per row of the vocabulary.
+    pub fn chunk(&self) -> usize {
+        match self.cell.border().rows {
+            Rows::All => (limits::LOGITS_BYTES_MAX / (4 * self.cell.border().vocabulary))
+                .clamp(3, limits::PREFILL_CHUNK_TOKENS),
+            _ => limits::PREFILL_CHUNK_TOKENS,
+        }
+    }
+}
+
+fn package_bytes(manifest: &Manifest) -> u64 {
+    manifest.files.iter().map(|f| f.bytes).sum()
+}
+
+/// That the border is as the forge draws it.
+fn ours(border: &Border, kv: KvType) -> Result<(), String> {
+    if border.kv != kv {
+        return Err(format!("its cache is {}, not {}", border.kv.name(), kv.name()));
+    }
+    let numbers = border.lengths == Lengths::Numbers && matches!(border.rows, Rows::Selected(_));
+    let ids = matches!(border.tokens, Tokens::Ids(_)) && border.positions.is_none();
+    let said = numbers && ids && border.number == border::Float::F32;
+    said.then_some(()).ok_or_else(|| {
+        "it does not take `input_ids`, `seqlens_k`, `total_len` and `logits_rows` alone".into()
+    })
+}
+
+/// The graph with the token table, where there is one, made to fit the decoder.
+fn join(border: &Border, table: Option<(&str, ort::session::Session)>) -> Result<Option<Table>, GraphError> {
+    let (decoder, (path, session)) = match (&border.tokens, table) {
+        (Tokens::Ids(_), _) => return Ok(None),
+        (Tokens::Embeddings { .. }, None) => return Err(GraphError::NoTable),
+        (decoder, Some(table)) => (decoder, table),
+    };
+    let mismatch = |reason| GraphError::Mismatch { graph: path.to_owned(), reason };
+    let (inputs, outputs) = (Port::all(session.inputs()), Port::all(session.outputs()));
+    let (ids, rows, number) = border::read_table(&inputs, &outputs).map_err(mismatch)?;
+    match *decoder {
+        Tokens::Embeddings { number: wanted, width, .. } if wanted == number => {
+            Ok(Some(Table { session, ids, rows, number, width }))
+        }
+        _ => Err(mismatch(format!(
+            "it gives {number:?} embeddings and the decoder takes others: they are of two precisions that do not go \
+             together"
+        ))),
+    }
+}
+
+/// Whether version `found` is older than `needed`, part by part; a part that is no number counts as 0.
+fn older(found: &str, needed: &str) -> bool {
+    let parts = |v: &str| v.split('.').map(|p| p.parse().unwrap_or(0)).collect::<Vec<u32>>();
+    parts(found) < parts(needed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_compare_by_number_not_by_letter() {
+        assert!(older("1.9.0", "1.22"));
+        assert!(!older("1.31.1", "1.4"));
+        assert!(!older("1.22.0", "1.22"));
+    }
+}
