@@ -10,6 +10,7 @@ use std::{
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::Calling;
 use crate::domain::{Delta, Error, ErrorKind, GenerationOptions, Outcome, Result};
 
 /// One sequence to run. The prompt is not empty and leaves room in the context for at least
@@ -22,6 +23,8 @@ pub struct Job {
     pub prompt: Vec<u32>,
     /// How to answer.
     pub options: GenerationOptions,
+    /// How tools may be called; `None`: the answer is text whatever the model writes.
+    pub calling: Option<Calling>,
     /// Ends the job early.
     pub cancel: CancelFlag,
     /// Pieces of the answer while it is written. A slow reader gets fewer, larger pieces.

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     domain::Clock,
-    model::{ChatTemplate, Package, PackageError, SelfTest, Shelf, Tokenizer, Variant},
+    model::{CallMarks, ChatTemplate, Package, PackageError, SelfTest, Shelf, Tokenizer, Variant},
 };
 
 /// The one provider this build can run on.
@@ -95,6 +95,7 @@ pub(super) fn load(
         slots: options.slots,
         threads: options.threads,
         cache_bytes: graph.cache_bytes(),
+        calls: CallMarks::of(&tokenizer, &template),
         tokenizer,
         template,
         load_time: clock.boot().since(started),

@@ -8,6 +8,7 @@
 //! never silence; a slow reader slows nobody; steady decoding allocates nothing that grows.
 
 mod border;
+mod calls;
 mod ffi;
 mod graph;
 mod job;
@@ -25,6 +26,7 @@ use std::{io, sync::Arc, thread::JoinHandle};
 
 use tokio::sync::{mpsc, watch};
 
+pub use calls::{Begun, Calling};
 pub use graph::{Graph, GraphError, GraphOptions};
 pub use job::{Cancel, CancelFlag, Command, Job};
 pub use load::{CPU_PROVIDER, EngineOptions, LoadError};

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use super::{
+    calls::{CallReader, Taken},
     job::Job,
     plan::Prefill,
     sample::{Sampler, log_probabilities},
@@ -22,6 +23,7 @@ pub(super) struct Sequence {
     pub(super) next: u32,
     sampler: Sampler,
     text: Text,
+    calls: Option<CallReader>,
     generated: usize,
     tokens_max: usize,
     pending: Delta,
@@ -50,6 +52,9 @@ pub(super) struct Vocabulary<'a> {
 impl Sequence {
     pub(super) fn new(job: Job, tokenizer: &Tokenizer, context: usize, entropy: u64, now: BootTime) -> Self {
         let room = context.saturating_sub(job.prompt.len());
+        let mut pending = Delta::default();
+        let calls = job.calling.clone();
+        let calls = calls.map(|calling| CallReader::new(calling, tokenizer, entropy, &mut pending));
         Self {
             committed: 0,
             next: 0,
@@ -63,7 +68,8 @@ impl Sequence {
             },
             generated: 0,
             tokens_max: job.options.tokens_max.min(room),
-            pending: Delta::default(),
+            pending,
+            calls,
             started: now,
             first_token: None,
             job,
@@ -91,10 +97,17 @@ impl Sequence {
         self.generated += 1;
         self.first_token.get_or_insert(now);
         if vocabulary.eos.contains(&token) && !self.job.options.ignore_eos {
-            self.end_text();
-            return Ok(Some(FinishReason::Stop));
+            return Ok(Some(self.end()));
         }
         self.pending.tokens += 1;
+        match self.calls.as_mut().map_or(Taken::Text, |calls| calls.push(token, &mut self.pending)) {
+            Taken::Text => {}
+            Taken::OneTooMany => return Ok(Some(FinishReason::ToolCalls)),
+            Taken::Begins if self.end_text() => return Ok(Some(FinishReason::Stop)),
+            Taken::Begins | Taken::Call => {
+                return Ok((self.generated >= self.tokens_max).then_some(FinishReason::Length));
+            }
+        }
         let logprob =
             self.job.options.logprobs.map(|top| token_logprob(logits, token, top, vocabulary.tokenizer));
         let stopped = self.add_text(token, logprob);
@@ -105,6 +118,20 @@ impl Sequence {
             return Ok(Some(if self.end_text() { FinishReason::Stop } else { FinishReason::Length }));
         }
         Ok(None)
+    }
+
+    /// The model has ended the answer.
+    fn end(&mut self) -> FinishReason {
+        match &mut self.calls {
+            Some(calls) if calls.any() => {
+                calls.close(&mut self.pending);
+                if calls.told() { FinishReason::ToolCalls } else { FinishReason::Stop }
+            }
+            _ => {
+                self.end_text();
+                FinishReason::Stop
+            }
+        }
     }
 
     fn add_text(&mut self, token: u32, logprob: Option<TokenLogprob>) -> bool {

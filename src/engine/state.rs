@@ -11,7 +11,7 @@ use std::{
 
 use super::RuntimeInfo;
 use crate::domain::{Error, ErrorKind, Result};
-use crate::model::{ChatTemplate, Manifest, Tokenizer, Variant};
+use crate::model::{CallMarks, ChatTemplate, Manifest, Tokenizer, Variant};
 
 /// Where the engine is in its life.
 #[derive(Clone)]
@@ -90,6 +90,8 @@ pub struct Model {
     pub tokenizer: Tokenizer,
     /// Conversation to prompt.
     pub template: ChatTemplate,
+    /// How it calls tools, where it does.
+    pub calls: Option<CallMarks>,
     /// The variant that runs.
     pub variant: Variant,
     /// The execution provider that runs it.

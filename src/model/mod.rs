@@ -13,6 +13,7 @@
 //!   makes of all ids at once.
 //! - A template can neither loop for ever nor fill the memory.
 
+mod calls;
 mod control;
 mod detokenizer;
 mod error;
@@ -34,6 +35,7 @@ mod template;
 mod tokenizer;
 mod verify;
 
+pub use calls::CallMarks;
 pub use control::{RenderedPrompt, Segment};
 pub use detokenizer::Detokenizer;
 pub use error::PackageError;

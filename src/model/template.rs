@@ -62,6 +62,13 @@ impl ChatTemplate {
         Ok(Self { environment, tokenizer: tokenizer.clone(), special_tokens, has_tool_template })
     }
 
+    /// Whether it tells the model of tools.
+    pub(super) fn takes_tools(&self) -> bool {
+        let templates =
+            [DEFAULT, WITH_TOOLS].into_iter().filter_map(|name| self.environment.get_template(name).ok());
+        templates.into_iter().any(|template| template.source().contains("tools"))
+    }
+
     /// Renders a conversation. `tools` is an array of tools in `OpenAI`'s shape; `now` is what
     /// a template may write as today's date, in UTC.
     ///

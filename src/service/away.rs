@@ -1,6 +1,6 @@
 //! Whether a request may be answered off the device, and how that stands.
 
-use super::{Needs, Request, Service, Wanted, live::Live, shared::lock};
+use super::{Request, Service, Wanted, live::Live, shared::lock};
 use crate::{
     cloud::Target,
     domain::{BootTime, Error, ErrorKind, Result, Zone},
@@ -84,13 +84,19 @@ impl Service {
         match &request.model {
             Wanted::Local => Ok(Route::Device),
             Wanted::Auto if !overflows => Ok(Route::Device),
-            Wanted::Auto if request.needs != Needs::default() => Ok(Route::Away(Target::Any)),
+            Wanted::Auto if self.beyond_device(request).is_some() => Ok(Route::Away(Target::Any)),
             Wanted::Auto => Ok(match &*self.shared.engine.borrow() {
                 EngineState::Absent | EngineState::Failed(_) => Route::Away(Target::Any),
                 EngineState::Loading(_) | EngineState::Ready(_) => Route::Overflow,
             }),
             Wanted::Named(name) => self.route_by_name(request, name, may_leave),
         }
+    }
+
+    /// What the model that is loaded cannot do of it; one that is not there yet calls no tools, for all one knows.
+    pub(super) fn beyond_device(&self, request: &Request) -> Option<Error> {
+        let calls_tools = self.shared.engine.borrow().model().is_some_and(|model| model.calls.is_some());
+        request.needs.beyond_device(calls_tools)
     }
 
     /// Notes where a request may be answered.

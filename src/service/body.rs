@@ -15,6 +15,7 @@ pub(super) struct ChatBody {
     pub(super) messages: Vec<MessageBody>,
     pub(super) tools: Option<Vec<Value>>,
     pub(super) tool_choice: Option<Value>,
+    pub(super) parallel_tool_calls: Option<bool>,
     pub(super) max_completion_tokens: Option<usize>,
     pub(super) logprobs: Option<bool>,
     pub(super) top_logprobs: Option<usize>,

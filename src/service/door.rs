@@ -221,7 +221,7 @@ impl Service {
                 Err(denial) => {
                     self.note_denial(live, &denial).await;
                     // What only the device is left for says what the device lacks.
-                    let here = live.request.needs.beyond_device().filter(|_| target == Target::Any);
+                    let here = self.beyond_device(&live.request).filter(|_| target == Target::Any);
                     Err(here.unwrap_or_else(|| denied(&denial)))
                 }
             };

@@ -48,6 +48,7 @@ mod shared;
 mod spec;
 pub mod status;
 mod tally;
+mod tools;
 
 use std::sync::Arc;
 
@@ -66,6 +67,7 @@ pub use reading::Reading;
 pub use request::{Defaults, Envelope, Request};
 pub use shared::Parts;
 pub use spec::{Reply, TaskReply, TopicReply};
+pub use tools::Tools;
 
 use live::Keeping;
 

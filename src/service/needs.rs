@@ -47,13 +47,13 @@ pub struct Needs {
 }
 
 impl Needs {
-    /// Why the model on the device cannot do it; `None` when it can.
-    pub fn beyond_device(&self) -> Option<Error> {
+    /// Why a model on the device cannot do it, one that does or does not call tools; `None` when it can.
+    pub fn beyond_device(&self, calls_tools: bool) -> Option<Error> {
         let unsupported = |param: &str, why: String| Error {
             param: Some(param.into()),
             ..Error::new(ErrorKind::SchemaUnsupported, why)
         };
-        if self.tools {
+        if self.tools && !calls_tools {
             let why = "the model on this device does not call tools; leave `tools` out, send `tool_choice: \"none\"`, \
                        or name a model elsewhere";
             return Some(unsupported("tools", why.into()));

@@ -5,10 +5,10 @@ use std::{
     sync::Arc,
 };
 
-use super::{Input, Request, reply::Frame};
+use super::{Input, Request, reply::Frame, tools::Tools};
 use crate::{
     domain::{Clock, Error, ErrorKind, Result, UnixSeconds, Zone},
-    engine::Model,
+    engine::{Calling, Model},
     scheduler::Work,
 };
 
@@ -17,6 +17,8 @@ use crate::{
 pub(super) struct Prepared {
     pub(super) model: Arc<Model>,
     pub(super) prompt: Vec<u32>,
+    /// How tools may be called.
+    pub(super) calling: Option<Calling>,
     /// Most tokens of the answer; the context has room for them.
     pub(super) answer_tokens: usize,
 }
@@ -48,26 +50,33 @@ pub(super) fn prepare(
     model: &Arc<Model>,
     clock: &dyn Clock,
 ) -> Result<Prepared> {
-    if let Some(error) = request.needs.beyond_device() {
+    if let Some(error) = request.needs.beyond_device(model.calls.is_some()) {
         return Err(error);
     }
     if let Some(wanted) = request.model.name().filter(|m| *m != model.manifest.name) {
         let why = format!("model `{wanted}` is not loaded here; ask for `{}` or `auto`", model.manifest.name);
         return Err(Error { param: Some("model".into()), ..Error::new(ErrorKind::ModelNotFound, why) });
     }
-    let prompt = catch_unwind(AssertUnwindSafe(|| encode(input, model, clock)))
+    let tools = request.tools.as_ref();
+    let (prompt, calling) = catch_unwind(AssertUnwindSafe(|| encode(input, tools, model, clock)))
         .unwrap_or_else(|_| Err(Error::internal("the tokenizer or the chat template panicked")))?;
     check_bias(request, model)?;
     let answer_tokens = model
         .answer_room(prompt.len(), request.options.tokens_max)
         .map_err(|e| Error { param: Some(request.input.field().into()), ..e })?;
-    Ok(Prepared { model: Arc::clone(model), prompt, answer_tokens })
+    Ok(Prepared { model: Arc::clone(model), prompt, calling, answer_tokens })
 }
 
-fn encode(input: &Input, model: &Model, clock: &dyn Clock) -> Result<Vec<u32>> {
+fn encode(
+    input: &Input,
+    tools: Option<&Tools>,
+    model: &Model,
+    clock: &dyn Clock,
+) -> Result<(Vec<u32>, Option<Calling>)> {
     let mut prompt = match input {
         Input::Chat(messages) => {
-            let rendered = model.template.render(messages, None, true, clock.wall())?;
+            let list = tools.map(Tools::list).transpose()?;
+            let rendered = model.template.render(messages, list, true, clock.wall())?;
             model.tokenizer.encode_prompt(&rendered)?
         }
         Input::Text(text) => model.tokenizer.encode_text(text)?,
@@ -82,7 +91,11 @@ fn encode(input: &Input, model: &Model, clock: &dyn Clock) -> Result<Vec<u32>> {
         // A model needs one token to go on from: the one that begins a text.
         prompt.extend(model.manifest.bos.or(model.manifest.eos.first().copied()));
     }
-    Ok(prompt)
+    let calling = match (tools, model.calls) {
+        (Some(tools), Some(marks)) => Some(tools.begin(marks, &model.tokenizer, &mut prompt)?),
+        _ => None,
+    };
+    Ok((prompt, calling))
 }
 
 fn check_bias(request: &Request, model: &Model) -> Result<()> {

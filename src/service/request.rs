@@ -13,6 +13,7 @@ use super::{
     needs::{self, Needs, Wanted},
     own::Own,
     reply::Kind,
+    tools::Tools,
 };
 use crate::{
     domain::{ClientId, Error, GenerationOptions, Lane, RequestId, Result, Sampling, limits},
@@ -42,6 +43,8 @@ pub struct Request {
     pub model: Wanted,
     /// What it must be able to do.
     pub needs: Needs,
+    /// What it may call.
+    pub tools: Option<Tools>,
     /// The user behind the socket, as the kernel says.
     pub uid: Option<u32>,
     /// What to answer.
@@ -95,9 +98,10 @@ impl Request {
             at_least_one("max_completion_tokens", chat.max_completion_tokens)?;
             common.max_tokens = chat.max_completion_tokens;
         }
-        let tools = calls_tools(&chat);
+        let tools = Tools::of(chat.tools, chat.tool_choice.as_ref(), chat.parallel_tool_calls);
         let (messages, image) = input::messages(chat.messages)?;
-        let needs = Needs { tools, image, format: needs::format(common.response_format.as_ref())? };
+        let needs =
+            Needs { tools: tools.is_some(), image, format: needs::format(common.response_format.as_ref())? };
         let logprobs = match (chat.logprobs, chat.top_logprobs) {
             (Some(true), top) => Some(top.unwrap_or(0)),
             (_, Some(n)) if n > 0 => {
@@ -105,7 +109,7 @@ impl Request {
             }
             _ => None,
         };
-        let asked = Asked { kind: Kind::Chat, input: Input::Chat(messages), needs, logprobs };
+        let asked = Asked { kind: Kind::Chat, input: Input::Chat(messages), tools, needs, logprobs };
         assemble(bytes, asked, common, envelope)
     }
 
@@ -124,7 +128,7 @@ impl Request {
         }
         let input = input::prompt(&text.prompt)?;
         let needs = Needs { format: needs::format(common.response_format.as_ref())?, ..Needs::default() };
-        let asked = Asked { kind: Kind::Text, input, needs, logprobs: text.logprobs };
+        let asked = Asked { kind: Kind::Text, input, tools: None, needs, logprobs: text.logprobs };
         assemble(bytes, asked, common, envelope)
     }
 }
@@ -133,12 +137,13 @@ impl Request {
 struct Asked {
     kind: Kind,
     input: Input,
+    tools: Option<Tools>,
     needs: Needs,
     logprobs: Option<usize>,
 }
 
 fn assemble(bytes: Bytes, asked: Asked, common: CommonBody, envelope: Envelope) -> Result<Request> {
-    let Asked { kind, input, needs, logprobs } = asked;
+    let Asked { kind, input, tools, needs, logprobs } = asked;
     let own = common.outpost.clone().unwrap_or_default().merge(&envelope.own)?;
     own.check_lengths()?;
     let id = own.request_id()?;
@@ -156,6 +161,7 @@ fn assemble(bytes: Bytes, asked: Asked, common: CommonBody, envelope: Envelope) 
         deadline: own.deadline()?,
         model: Wanted::of(common.model.as_deref()),
         needs,
+        tools,
         uid: envelope.uid,
         stream: common.stream.unwrap_or(false),
         include_usage: common.stream_options.as_ref().and_then(|o| o.include_usage).unwrap_or(false),
@@ -258,11 +264,6 @@ fn stop_strings(stop: Option<&Value>) -> Result<Vec<String>> {
     Ok(stops)
 }
 
-fn calls_tools(chat: &ChatBody) -> bool {
-    let none = chat.tool_choice.as_ref().is_some_and(|c| c == "none");
-    chat.tools.as_ref().is_some_and(|t| !t.is_empty()) && !none
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -361,10 +362,10 @@ mod tests {
             (json!({"messages": [{"role": "user", "content": image}]}), "messages[0].content[1]"),
         ] {
             let needs = chat(extra.clone()).unwrap().needs;
-            assert_eq!(needs.beyond_device().unwrap().param.as_deref(), Some(field), "{extra}");
+            assert_eq!(needs.beyond_device(false).unwrap().param.as_deref(), Some(field), "{extra}");
         }
         let none = json!({"tools": [{"type": "function"}], "tool_choice": "none", "response_format": {"type": "text"}});
-        assert_eq!(chat(none).unwrap().needs.beyond_device(), None);
+        assert_eq!(chat(none).unwrap().needs.beyond_device(false), None);
     }
 
     #[test]

@@ -174,8 +174,15 @@ impl Service {
         let mut options = live.request.options.clone();
         options.tokens_max = prepared.answer_tokens;
         let package = prepared.model.dir.clone();
-        let job =
-            Job { package, prompt: prepared.prompt, options, cancel: live.cancel.clone(), deltas, done };
+        let job = Job {
+            package,
+            prompt: prepared.prompt,
+            calling: prepared.calling,
+            options,
+            cancel: live.cancel.clone(),
+            deltas,
+            done,
+        };
         (job, Run { frame, done: done_receiver, pieces })
     }
 

@@ -123,6 +123,7 @@ pub(super) fn stub(key: RequestKey, digest: Digest, lane: Lane) -> Request {
         deadline: None,
         model: Wanted::Auto,
         needs: Needs::default(),
+        tools: None,
         uid: None,
         input: Input::Text(String::new()),
         options: GenerationOptions::default(),

@@ -254,6 +254,7 @@ fn model(model: &Model) -> Value {
         "licence": model.manifest.licence,
         "weights": model.variant.weights,
         "kv": model.variant.kv.name(),
+        "tools": model.calls.is_some(),
         "provider": model.provider,
         "onnxruntime": {"version": model.runtime.version, "path": model.runtime.path.display().to_string()},
         "context": model.context,

@@ -44,3 +44,4 @@ mod site;
 mod streaming;
 mod task;
 mod tcp;
+mod tools;

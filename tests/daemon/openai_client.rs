@@ -17,7 +17,7 @@ use crate::{
 const RECIPES: &str =
     "[[rule]]\nname = \"recipes never leave\"\neffect = \"deny\"\nwhen = { contains = [\"recipe_id\"] }\n";
 
-fn passes(module: &str, socket: &Path, environment: &[(&str, &str)]) {
+pub(crate) fn passes(module: &str, socket: &Path, environment: &[(&str, &str)]) {
     let output = Command::new(python())
         .args(["-B", "-m", "unittest", "-v", module])
         .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/python"))

@@ -33,6 +33,7 @@ pub(crate) fn model() -> Arc<Model> {
             slots: 4,
             threads: 1,
             cache_bytes: 0,
+            calls: None,
             load_time: Duration::ZERO,
             returned: None,
         })
