@@ -19,7 +19,7 @@ CLIENTS := $(CACHE)/clients
 TEKKEN := $(CACHE)/tekken/tekken_240911.json
 export ORT_DYLIB_PATH := $(CURDIR)/$(RUNTIME)
 
-.PHONY: all build demo test soak check bench bench-mqtt bench-prefer bench-board bench-peers runtime model site mosquitto network advisories fmt clean-cache
+.PHONY: all build demo test soak check bench bench-mqtt bench-prefer bench-board bench-peers runtime model site plugins mosquitto network advisories fmt clean-cache
 all: build
 
 build:
@@ -40,6 +40,10 @@ $(SITE):
 # A real vocabulary, for tests of the tokenizer.
 $(TEKKEN):
 	PYTHON=$(PYTHON) models/setup.sh tekken
+
+# Other people's execution providers, for tests of ours.
+plugins:
+	PYTHON=$(PYTHON) models/setup.sh plugins
 
 # Tests import with the forge that they are built with: it is there anyway, and its import as fast.
 PROFILE := release
@@ -66,7 +70,7 @@ $(CLIENTS)/python: tests/python/requirements.txt
 	printf '#!/bin/sh\nPYTHONPATH=%s exec %s "$$@"\n' "$(CURDIR)/$(CLIENTS)/packages" "$(PYTHON)" >$@
 	chmod +x $@
 
-test: runtime model site $(TEKKEN) $(CLIENTS)/python mosquitto network
+test: runtime model site plugins $(TEKKEN) $(CLIENTS)/python mosquitto network
 	$(CARGO) test --locked --workspace
 
 mosquitto network:

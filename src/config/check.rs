@@ -1,7 +1,7 @@
 //! What cannot work, though each value for itself is well formed.
 
 use super::{Config, Layered, Problem, board, cloud, mqtt};
-use crate::domain::{ClientId, limits};
+use crate::domain::{BUILT_IN_PROVIDERS, ClientId, limits};
 
 impl Layered {
     /// Notes everything that cannot work.
@@ -73,8 +73,18 @@ fn cross_checks(c: &Config) -> Vec<(&'static str, String)> {
     if c.model.providers.is_empty() {
         wrong.push(("model.providers", "is empty, expected at least one, such as `cpu`".into()));
     }
-    for provider in c.model.providers.iter().filter(|p| p.as_str() != "cpu") {
-        wrong.push(("model.providers", format!("names `{provider}`; this build knows only `cpu`")));
+    for (n, name) in c.model.providers.iter().enumerate() {
+        let plugin = c.provider.iter().any(|p| p.name == *name && p.library.is_some());
+        if !plugin && !BUILT_IN_PROVIDERS.contains(&name.as_str()) {
+            let words = format!(
+                "names `{name}`, which is neither built in ({}) nor a [[provider]] with a `library`",
+                BUILT_IN_PROVIDERS.join(", ")
+            );
+            wrong.push(("model.providers", words));
+        }
+        if c.model.providers[..n].contains(name) {
+            wrong.push(("model.providers", format!("names `{name}` twice")));
+        }
     }
     if c.http.socket.is_none() && c.http.tcp.is_none() {
         wrong.push(("http.socket", "and `http.tcp` are both empty: nobody could ask anything".into()));
@@ -109,14 +119,15 @@ mod tests {
         let mut layered = Layered::default();
         layered.add_text(
             Path::new("o.toml"),
-            "[engine]\nslots = 0\n[http]\nsocket = \"\"\ntcp = \"10.1.2.3:80\"\n[model]\nproviders = [\"qnn\"]\n",
+            "[engine]\nslots = 0\n[http]\nsocket = \"\"\ntcp = \"10.1.2.3:80\"\n[model]\nproviders = [\"npu\"]\n",
         );
         let problems: Vec<String> = layered.checked().unwrap_err().iter().map(ToString::to_string).collect();
         assert_eq!(
             problems,
             [
                 "o.toml:2: `engine.slots` is 0, expected 1 to 64",
-                "o.toml:7: `model.providers` names `qnn`; this build knows only `cpu`",
+                "o.toml:7: `model.providers` names `npu`, which is neither built in (cpu, xnnpack, qnn, nnapi, cuda, tensorrt, \
+                 acl, openvino) nor a [[provider]] with a `library`",
                 "o.toml:5: `http.tcp` needs `http.token_file`: over TCP nobody is known by user id",
                 "o.toml:5: `http.tcp` 10.1.2.3 is not loopback; set `http.tcp_beyond_loopback = \"allow\"` if that is meant",
             ]

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::{Client, Config, Layered, Task, cloud};
-use crate::domain::{ClientId, limits};
+use super::{Client, Config, Layered, Provider, Task, cloud};
+use crate::domain::{BUILT_IN_PROVIDERS, CPU_PROVIDER, ClientId, limits};
 
 /// List, entry, key and what is wrong with it.
 type Wrong = Vec<(&'static str, usize, &'static str, String)>;
@@ -20,6 +20,7 @@ impl Layered {
             ("site", limits::SITES_MAX),
             ("budget", limits::BUDGETS_MAX),
             ("price", limits::PRICES_MAX),
+            ("provider", limits::PROVIDERS_MAX),
         ] {
             let count = self.config.entries(list);
             if count > max {
@@ -48,9 +49,13 @@ fn problems(config: &Config) -> Wrong {
         wrong
             .extend(cloud::budget_problems(budget, config).into_iter().map(|(k, m)| ("budget", index, k, m)));
     }
+    for (index, provider) in config.provider.iter().enumerate() {
+        wrong.extend(provider_problems(provider).into_iter().map(|(k, m)| ("provider", index, k, m)));
+    }
     for (index, price) in config.price.iter().enumerate() {
         wrong.extend(cloud::price_problems(price).into_iter().map(|(k, m)| ("price", index, k, m)));
     }
+    wrong.extend(twice("provider", "name", config.provider.iter().map(|p| Some(p.name.clone()))));
     wrong.extend(twice("site", "name", config.site.iter().map(|s| Some(s.name.clone()))));
     wrong.extend(twice("client", "name", config.client.iter().map(|c| Some(c.name.clone()))));
     wrong.extend(twice("client", "uid", config.client.iter().map(|c| c.uid.map(|uid| uid.to_string()))));
@@ -97,6 +102,27 @@ fn client_problems(client: &Client, config: &Config) -> Vec<(&'static str, Strin
             "name",
             format!("is `{}`, expected 1 to {max} letters, digits and `-_.:@`", client.name.escape_default()),
         ));
+    }
+    wrong
+}
+
+fn provider_problems(provider: &Provider) -> Vec<(&'static str, String)> {
+    let mut wrong = Vec::new();
+    let letters = |s: &str| s.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
+    if !(1..=limits::PROVIDER_NAME_BYTES_MAX).contains(&provider.name.len()) || !letters(&provider.name) {
+        let words = format!("is `{}`, expected letters, digits and `-_.`", provider.name.escape_default());
+        wrong.push(("name", words));
+    }
+    let built_in = BUILT_IN_PROVIDERS.contains(&provider.name.as_str());
+    if provider.library.is_none() && !built_in {
+        let words = format!("is missing: `{}` is not built in", provider.name.escape_default());
+        wrong.push(("library", words));
+    }
+    if provider.name == CPU_PROVIDER {
+        wrong.push(("name", "is `cpu`, which has neither options nor a library".into()));
+    }
+    if provider.library.is_none() && provider.device.is_some() {
+        wrong.push(("device", "is for plug-ins, which have a `library`".into()));
     }
     wrong
 }

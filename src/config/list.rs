@@ -1,14 +1,14 @@
 //! The lists, `[[client]]` and `[[task]]`: every key of an entry, with its type, its default
 //! and its meaning beside it.
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use super::{
     schema::{Config, Key},
     setting::Setting,
     words::{OnChange, OneOrMore, PayloadForm},
 };
-use crate::domain::{ClientId, Lane, Zone};
+use crate::domain::{ClientId, DeviceKind, Lane, Zone};
 
 /// One list as `config show` and messages need it.
 #[derive(Clone, Copy, Debug)]
@@ -202,6 +202,17 @@ lists! {
         usd_per_day: Option<f64> = None;
         /// US dollars of one month in UTC.
         usd_per_month: Option<f64> = None;
+    }
+    /// Options of an execution provider of `model.providers`, or the library that it is in.
+    provider: Provider requires(name) {
+        /// The name in `model.providers`: letters, digits and `-_.`.
+        name: String = String::new();
+        /// Library of a plug-in provider. Empty: it is built into ONNX Runtime.
+        library: Option<PathBuf> = None;
+        /// Which of a plug-in's devices: cpu, gpu or npu. Empty: all that it shows.
+        device: Option<DeviceKind> = None;
+        /// Its own options, such as `{ backend_path = "libQnnHtp.so" }`.
+        options: BTreeMap<String, String> = BTreeMap::new();
     }
     /// A price that the router's catalogue does not name. Without one a provider is not asked.
     price: Price requires(model, provider, input, output) {

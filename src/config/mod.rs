@@ -20,7 +20,7 @@ mod words;
 use std::path::Path;
 
 pub use layers::{Layered, Origin, Problem, nearest, read_bounded};
-pub use list::{Budget, Client, List, Price, Site, Task};
+pub use list::{Budget, Client, List, Price, Provider, Site, Task};
 pub use schema::{
     Board, Cloud, Config, Engine, Http, Key, Log, Model, Mqtt, Node, Policy, Pull, Runtime, Service, Store,
 };

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use super::{
-    list::{Budget, Client, Price, Site, Task},
+    list::{Budget, Client, Price, Provider, Site, Task},
     setting::{FileMode, LogLevel, Setting},
     words::OnCorruption,
 };
@@ -37,6 +37,8 @@ macro_rules! settings {
             pub budget: Vec<Budget>,
             /// The entries of `[[price]]`, in the order of the files.
             pub price: Vec<Price>,
+            /// The entries of `[[provider]]`, in the order of the files.
+            pub provider: Vec<Provider>,
         }
 
         $(
@@ -110,7 +112,9 @@ settings! {
         /// Where `outpost pull` puts models, and where `current` and `previous` say which of them is used. Empty:
         /// `models` below `store.path`.
         dir: Option<PathBuf> = None;
-        /// Execution providers, best first.
+        /// Execution providers, best first: the first on which the model runs is taken. Built in are `cpu`, `xnnpack`,
+        /// `qnn`, `nnapi`, `cuda`, `tensorrt`, `acl` and `openvino`, each where ONNX Runtime was built with it; any other
+        /// name is that of a `[[provider]]` with a `library`.
         providers: Vec<String> = vec!["cpu".into()];
     }
     /// What the engine may take of the board.

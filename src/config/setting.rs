@@ -1,6 +1,6 @@
 //! Types that a configuration value can have, and how each is read from TOML and from text.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
 use toml::Value;
 
@@ -150,6 +150,31 @@ impl Setting for Vec<String> {
 
     fn to_toml(&self) -> Value {
         Value::Array(self.iter().map(|s| Value::String(s.clone())).collect())
+    }
+}
+
+/// Options that somebody else reads: texts, and numbers and switches as texts.
+impl Setting for BTreeMap<String, String> {
+    fn from_toml(value: &Value) -> Result<Self, String> {
+        let table =
+            value.as_table().ok_or_else(|| format!("is {}, expected a table of options", kind(value)))?;
+        let option = |(key, value): (&String, &Value)| {
+            let text = match value {
+                Value::String(text) => text.clone(),
+                Value::Integer(number) => number.to_string(),
+                Value::Float(number) => number.to_string(),
+                Value::Boolean(on) => u8::from(*on).to_string(),
+                other => {
+                    return Err(format!("has `{key}`, which is {}, expected text or a number", kind(other)));
+                }
+            };
+            Ok((key.clone(), text))
+        };
+        table.iter().map(option).collect()
+    }
+
+    fn to_toml(&self) -> Value {
+        Value::Table(self.iter().map(|(key, text)| (key.clone(), Value::String(text.clone()))).collect())
     }
 }
 

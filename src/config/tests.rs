@@ -189,7 +189,8 @@ fn too_many_entries_are_a_problem_at_the_first_that_is_too_many() {
 fn every_key_of_an_entry_survives_being_shown_and_read_again() {
     let rest = "[[client]]\nname = \"plc\"\n[[site]]\nname = \"s\"\nbase_url = \"http://s/v1\"\nmodel = \"m\"\n\
                 [[budget]]\nclient = \"plc\"\nusd_per_day = 0.25\n\
-                [[price]]\nmodel = \"o/m\"\nprovider = \"p\"\ninput = 1\noutput = 2.5\n";
+                [[price]]\nmodel = \"o/m\"\nprovider = \"p\"\ninput = 1\noutput = 2.5\n\
+                [[provider]]\nname = \"npu\"\nlibrary = \"/l.so\"\ndevice = \"npu\"\noptions = { a = 1, b = true, c = \"x\" }\n";
     let shown = text(&(SENSOR.to_owned() + rest)).config;
     let mut read = Config::default();
     for list in Config::LISTS {
@@ -202,4 +203,33 @@ fn every_key_of_an_entry_survives_being_shown_and_read_again() {
     }
     assert_eq!((shown.task, shown.client), (read.task, read.client));
     assert_eq!((shown.site, shown.budget, shown.price), (read.site, read.budget, read.price));
+    let options: Vec<_> = shown.provider[0].options.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+    assert_eq!(options, [("a", "1"), ("b", "1"), ("c", "x")]);
+    assert_eq!(shown.provider, read.provider);
+}
+
+#[test]
+fn providers_that_cannot_be_are_refused_by_name() {
+    let mut layered = text(
+        "[model]\nproviders = [\"npu\", \"cuda\", \"cuda\"]\n\
+         [[provider]]\nname = \"cuda\"\ndevice = \"gpu\"\n\
+         [[provider]]\nname = \"tpu\"\noptions = [1]\n\
+         [[provider]]\nname = \"cpu\"\noptions = { a = { b = 1 } }\n\
+         [[provider]]\nname = \"a b\"\nlibrary = \"/l.so\"\ndevice = \"tpu\"\n",
+    );
+    layered.check();
+    let told = problems(&layered).join("\n");
+    for words in [
+        "`model.providers` names `npu`, which is neither built in",
+        "`model.providers` names `cuda` twice",
+        "`provider.device` of cuda is for plug-ins",
+        "`provider.library` of tpu is missing: `tpu` is not built in",
+        "`provider.options` of tpu is a list, expected a table of options",
+        "`provider.name` of cpu is `cpu`, which has neither options nor a library",
+        "`provider.options` of cpu has `a`, which is a table, expected text or a number",
+        "`provider.name` of a b is `a b`, expected letters",
+        "`provider.device` of a b is `tpu`, expected one of cpu, gpu, npu",
+    ] {
+        assert!(told.contains(words), "`{words}` is not in:\n{told}");
+    }
 }

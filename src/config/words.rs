@@ -3,7 +3,7 @@
 use toml::Value;
 
 use super::setting::{Setting, kind, text};
-use crate::domain::{Lane, Prefer, Zone};
+use crate::domain::{DeviceKind, Lane, Prefer, Zone};
 
 /// A value that is one of a few words.
 macro_rules! words {
@@ -77,7 +77,7 @@ macro_rules! named {
     )*};
 }
 
-named!(Lane, Prefer, Zone);
+named!(DeviceKind, Lane, Prefer, Zone);
 
 /// One text, or a list of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -76,6 +76,15 @@ pub const ENGINE_DEATHS_MAX: u32 = 3;
 pub const ENGINE_SOUND_STEPS: u64 = 10_000;
 /// Tokens of one prefill chunk. A chunk is what a cancel waits for at most.
 pub const PREFILL_CHUNK_TOKENS: usize = 128;
+/// How long an execution provider may take to load a model when it is tried. Beyond: it is passed over. Some compile the
+/// graph for minutes.
+pub const PROBE_DEADLINE: Duration = Duration::from_mins(15);
+/// What such a trial is asked and answers, bytes.
+pub const PROBE_ANSWER_BYTES_MAX: u64 = 1024 * KIB as u64;
+/// What is kept of a trial's last words, bytes.
+pub const PROBE_WORDS_BYTES_MAX: usize = 2 * KIB;
+/// Entries of `[[provider]]`.
+pub const PROVIDERS_MAX: usize = 16;
 /// Logits of one run of a graph that gives them for every token of the prompt, bytes. Beyond: fewer tokens in one
 /// run.
 pub const LOGITS_BYTES_MAX: usize = 32 * 1024 * KIB;

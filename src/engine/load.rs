@@ -3,7 +3,10 @@
 use std::{path::PathBuf, sync::Arc};
 
 use super::{
-    Graph, GraphError, GraphOptions, RuntimeError, load_runtime,
+    Graph, GraphError, GraphOptions, PassedOver, Placement, ProbeRequest, Provider, RuntimeError,
+    load_runtime,
+    probe::probe,
+    provider::Watch,
     sample::argmax,
     state::{LoadStage, Model},
 };
@@ -11,9 +14,6 @@ use crate::{
     domain::Clock,
     model::{CallMarks, ChatTemplate, Package, PackageError, SelfTest, Shelf, Tokenizer, Variant},
 };
-
-/// The one provider this build can run on.
-pub const CPU_PROVIDER: &str = "cpu";
 
 /// What to load and how much of the board it may take.
 #[derive(Clone, Debug)]
@@ -27,7 +27,9 @@ pub struct EngineOptions {
     /// File that remembers which files were verified.
     pub verified: PathBuf,
     /// Execution providers, best first.
-    pub providers: Vec<String>,
+    pub providers: Vec<Provider>,
+    /// The program in which providers are tried before they are used (`PROGRAM probe`); `None`: they are not.
+    pub probe: Option<PathBuf>,
     /// Sequences at once.
     pub slots: usize,
     /// Tokens of one slot.
@@ -46,15 +48,21 @@ pub enum LoadError {
     Runtime(#[from] RuntimeError),
     #[error("{0}")]
     Graph(#[from] GraphError),
-    #[error("the package has no variant for the configured providers {wanted}; it has {found}")]
+    #[error("the package has no variant for `{wanted}`; it has variants for {found}")]
     NoVariant { wanted: String, found: String },
+    #[error("{0}")]
+    Provider(String),
+    #[error("no execution provider runs the model. {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    NoProvider(Vec<PassedOver>),
     #[error("self-test failed: {0}. The model does not compute here what it computed when it was made")]
     SelfTest(String),
 }
 
-/// Loads the model and runs its self-test; `report` hears of each stage.
+/// Loads the model and runs its self-test; `report` hears of each stage. Providers in `unsound` have shown that
+/// they cannot be relied upon.
 pub(super) fn load(
     options: &EngineOptions,
+    unsound: &[PassedOver],
     clock: &dyn Clock,
     report: &mut dyn FnMut(LoadStage),
 ) -> Result<(Graph, Arc<Model>), LoadError> {
@@ -69,27 +77,13 @@ pub(super) fn load(
     let tokenizer = Tokenizer::load(&package)?;
     let template = ChatTemplate::load(&package, &tokenizer)?;
 
-    report(LoadStage::Graph);
-    let manifest = &package.manifest;
-    let variant = options
-        .providers
-        .iter()
-        .filter(|p| p.as_str() == CPU_PROVIDER)
-        .find_map(|p| manifest.variants.iter().find(|v| v.providers.contains(p)))
-        .ok_or_else(|| LoadError::NoVariant {
-            wanted: options.providers.join(", "),
-            found: manifest.variants.iter().flat_map(|v| v.providers.clone()).collect::<Vec<_>>().join(", "),
-        })?;
-    let sizes = GraphOptions { slots: options.slots, context: options.context, threads: options.threads };
-    let mut graph = Graph::open(&package.dir, manifest, variant, &sizes)?;
-
-    report(LoadStage::SelfTest);
-    if let Some(test) = &manifest.self_test {
-        self_test(&mut graph, test)?;
-    }
+    let Chosen { graph, variant, provider, placement, passed_over } =
+        choose(options, &package, unsound, report)?;
     let model = Model {
-        variant: Variant { kv: graph.kv(), ..variant.clone() },
-        provider: CPU_PROVIDER,
+        variant: Variant { kv: graph.kv(), ..variant },
+        provider: provider.name,
+        placement,
+        passed_over,
         runtime,
         context: graph.context(),
         slots: options.slots,
@@ -104,6 +98,104 @@ pub(super) fn load(
         dir: package.dir,
     };
     Ok((graph, Arc::new(model)))
+}
+
+/// A graph that runs, and on what.
+struct Chosen {
+    graph: Graph,
+    variant: Variant,
+    provider: Provider,
+    placement: Option<Placement>,
+    passed_over: Vec<PassedOver>,
+}
+
+/// Takes the first provider on which the package runs.
+fn choose(
+    options: &EngineOptions,
+    package: &Package,
+    unsound: &[PassedOver],
+    report: &mut dyn FnMut(LoadStage),
+) -> Result<Chosen, LoadError> {
+    let mut passed_over = Vec::new();
+    for provider in &options.providers {
+        let known = unsound.iter().find(|bad| bad.provider == provider.name);
+        let tried = match known {
+            Some(bad) => Err(LoadError::Provider(bad.reason.clone())),
+            None => open_tried(options, package, provider, report),
+        };
+        match tried {
+            Ok((graph, variant, placement)) => {
+                return Ok(Chosen { graph, variant, provider: provider.clone(), placement, passed_over });
+            }
+            // With nothing to choose from, its own words are the clearest.
+            Err(error) if options.providers.len() == 1 => return Err(error),
+            Err(error) => {
+                let one = PassedOver { provider: provider.name.clone(), reason: error.to_string() };
+                tracing::warn!("execution provider {one}");
+                passed_over.push(one);
+            }
+        }
+    }
+    Err(LoadError::NoProvider(passed_over))
+}
+
+/// Tries a provider elsewhere first, unless it is the processor.
+fn open_tried(
+    options: &EngineOptions,
+    package: &Package,
+    provider: &Provider,
+    report: &mut dyn FnMut(LoadStage),
+) -> Result<(Graph, Variant, Option<Placement>), LoadError> {
+    let mut placement = None;
+    if let Some(program) = options.probe.as_deref().filter(|_| !provider.is_cpu()) {
+        variant_for(package, provider)?;
+        report(LoadStage::Provider);
+        let request = ProbeRequest {
+            runtime: options.runtime.clone(),
+            package: package.dir.clone(),
+            provider: provider.clone(),
+            context: options.context,
+            threads: options.threads,
+        };
+        let found = probe(program, &request).map_err(LoadError::Provider)?;
+        if found.taken() == 0 {
+            let why = format!(
+                "it takes none of the graph's {} nodes: the processor would do all the work",
+                found.total()
+            );
+            return Err(LoadError::Provider(why));
+        }
+        placement = Some(found);
+    }
+    report(LoadStage::Graph);
+    let sizes = GraphOptions { slots: options.slots, context: options.context, threads: options.threads };
+    let (graph, variant) = open_on(package, provider, &sizes, None, &mut || report(LoadStage::SelfTest))?;
+    Ok((graph, variant, placement))
+}
+
+/// Opens the package on one provider and runs its self-test, before which `testing` is told.
+pub(super) fn open_on(
+    package: &Package,
+    provider: &Provider,
+    sizes: &GraphOptions,
+    watch: Option<&Watch>,
+    testing: &mut dyn FnMut(),
+) -> Result<(Graph, Variant), LoadError> {
+    let variant = variant_for(package, provider)?;
+    let mut graph = Graph::open_watched(&package.dir, &package.manifest, variant, provider, sizes, watch)?;
+    testing();
+    if let Some(test) = &package.manifest.self_test {
+        self_test(&mut graph, test)?;
+    }
+    Ok((graph, variant.clone()))
+}
+
+fn variant_for<'a>(package: &'a Package, provider: &Provider) -> Result<&'a Variant, LoadError> {
+    let variants = &package.manifest.variants;
+    variants.iter().find(|variant| variant.is_for(&provider.name)).ok_or_else(|| LoadError::NoVariant {
+        wanted: provider.name.clone(),
+        found: variants.iter().flat_map(|v| v.providers.clone()).collect::<Vec<_>>().join(", "),
+    })
 }
 
 /// Greedy decoding must give the tokens that it gave when the package was made.

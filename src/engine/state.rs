@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use super::RuntimeInfo;
+use super::{PassedOver, Placement, RuntimeInfo};
 use crate::domain::{Error, ErrorKind, Result};
 use crate::model::{CallMarks, ChatTemplate, Manifest, Tokenizer, Variant};
 
@@ -60,6 +60,8 @@ pub enum LoadStage {
     },
     /// Tokenizer and chat template.
     Tokenizer,
+    /// An execution provider, in a process of its own.
+    Provider,
     /// The graph and its weights.
     Graph,
     /// The golden self-test.
@@ -74,6 +76,7 @@ impl std::fmt::Display for LoadStage {
                 write!(f, "verifying the package, {} of {} MB", done / 1_000_000, total / 1_000_000)
             }
             Self::Tokenizer => f.write_str("loading tokenizer and chat template"),
+            Self::Provider => f.write_str("trying an execution provider"),
             Self::Graph => f.write_str("loading the weights"),
             Self::SelfTest => f.write_str("running the self-test"),
         }
@@ -95,7 +98,11 @@ pub struct Model {
     /// The variant that runs.
     pub variant: Variant,
     /// The execution provider that runs it.
-    pub provider: &'static str,
+    pub provider: String,
+    /// Which nodes it took, where that was found out.
+    pub placement: Option<Placement>,
+    /// Providers that were wanted rather than it.
+    pub passed_over: Vec<PassedOver>,
     /// The library that runs it.
     pub runtime: RuntimeInfo,
     /// Tokens of prompt and answer together.

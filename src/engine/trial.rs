@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    Graph,
+    Graph, PassedOver,
     load::{EngineOptions, load},
     state::{LoadStage, Model},
 };
@@ -24,16 +24,17 @@ pub(super) enum NotLoaded {
 /// it, and that is loaded instead.
 pub(super) fn load_chosen(
     options: &mut EngineOptions,
+    unsound: &[PassedOver],
     clock: &dyn Clock,
     report: &mut dyn FnMut(LoadStage),
 ) -> Result<(Graph, Arc<Model>), NotLoaded> {
     let Some(shelf) = options.shelf.clone() else {
-        return load(options, clock, report).map_err(|e| NotLoaded::Failed(e.to_string()));
+        return load(options, unsound, clock, report).map_err(|e| NotLoaded::Failed(e.to_string()));
     };
     loop {
         let Some(Load { name, dir }) = begin(&shelf) else { return Err(NotLoaded::Absent) };
         options.package = dir;
-        let (graph, mut model) = match load(options, clock, report) {
+        let (graph, mut model) = match load(options, unsound, clock, report) {
             Ok(loaded) => loaded,
             Err(error) => {
                 let why = error.to_string();

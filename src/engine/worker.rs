@@ -14,7 +14,8 @@ use std::{
 use tokio::sync::{mpsc, watch};
 
 use super::{
-    Graph, GraphError,
+    Graph, GraphError, PassedOver,
+    guard::senseless,
     job::{Command, Job},
     load::EngineOptions,
     plan::{Chunk, plan},
@@ -40,14 +41,16 @@ impl Worker {
     /// Runs until every sender of commands is gone.
     pub(super) fn run(mut self) {
         let (mut deaths, mut steps_before) = (0, 0);
+        let mut unsound = Vec::new();
         loop {
-            let ended = catch_unwind(AssertUnwindSafe(|| self.load_and_serve()));
+            let ended = catch_unwind(AssertUnwindSafe(|| self.load_and_serve(&unsound)));
             let why = match ended {
                 Ok(Ended::Closed) => return,
                 Ok(Ended::NotLoaded(why)) => {
                     tracing::error!("{why}");
                     self.state.send_replace(EngineState::Failed(why));
                     if self.wait_for_reload() {
+                        unsound.clear();
                         continue;
                     }
                     return;
@@ -66,6 +69,16 @@ impl Worker {
                     tracing::info!("another package was activated and is loaded instead");
                     // Whoever comes now waits for it.
                     self.state.send_replace(EngineState::Loading(LoadStage::Runtime));
+                    unsound.clear();
+                    continue;
+                }
+                Ok(Ended::Unsound(provider)) => {
+                    tracing::error!("execution provider {provider}; the next one takes over");
+                    // What ran goes without a word, as in a panic: it runs once more on the next one.
+                    EngineStats::add(&self.stats.restarts, 1);
+                    self.stats.running.store(0, Ordering::Relaxed);
+                    self.state.send_replace(EngineState::Loading(LoadStage::Runtime));
+                    unsound.push(provider);
                     continue;
                 }
                 Ok(Ended::Broken(why)) => why,
@@ -88,9 +101,9 @@ impl Worker {
         }
     }
 
-    fn load_and_serve(&mut self) -> Ended {
+    fn load_and_serve(&mut self, unsound: &[PassedOver]) -> Ended {
         let state = &self.state;
-        let loaded = load_chosen(&mut self.options, &*self.clock, &mut |stage| {
+        let loaded = load_chosen(&mut self.options, unsound, &*self.clock, &mut |stage| {
             state.send_replace(EngineState::Loading(stage));
         });
         let (graph, model) = match loaded {
@@ -104,8 +117,11 @@ impl Worker {
             context = model.context,
             slots = model.slots,
             threads = model.threads,
+            provider = model.provider,
             "the model is ready"
         );
+        let others = self.options.providers.iter().skip_while(|p| p.name != model.provider).skip(1);
+        let has_next = others.count() > 0;
         self.state.send_replace(EngineState::Ready(Arc::clone(&model)));
         let mut engine = Running {
             graph,
@@ -117,6 +133,7 @@ impl Worker {
             started: 0,
             shelf: self.options.shelf.clone(),
             leaving: false,
+            has_next,
         };
         engine.serve(&mut self.commands)
     }
@@ -142,6 +159,8 @@ enum Ended {
     Replaced,
     NotLoaded(String),
     Broken(String),
+    /// Its execution provider cannot be relied upon, and there is another.
+    Unsound(PassedOver),
 }
 
 /// Gives a job back: an accepted request waits for the next model.
@@ -171,6 +190,8 @@ struct Running {
     shelf: Option<Shelf>,
     /// Another package was activated: what runs is brought to its end, and nothing new is begun.
     leaving: bool,
+    /// Whether there is another execution provider, if this one goes wrong.
+    has_next: bool,
 }
 
 impl Running {
@@ -182,7 +203,13 @@ impl Running {
             self.drop_cancelled();
             if let Err(error) = self.step() {
                 // The sequences go without a word, as in a panic: their requests may run once more.
-                return Ended::Broken(error.to_string());
+                return match error {
+                    GraphError::Senseless(why) => {
+                        let provider = self.model.provider.clone();
+                        Ended::Unsound(PassedOver { provider, reason: format!("{why} while it served") })
+                    }
+                    error => Ended::Broken(error.to_string()),
+                };
             }
             EngineStats::add(&self.stats.steps, 1);
             self.stats.running.store(self.running() as u64, Ordering::Relaxed);
@@ -269,6 +296,7 @@ impl Running {
         let tokens: Vec<u32> = self.decoding.iter().map(|s| s.next).collect();
         let pasts: Vec<usize> = self.decoding.iter().map(|s| s.committed).collect();
         let logits = self.graph.decode(&tokens, &pasts)?;
+        check(self.has_next, logits, self.model.manifest.vocabulary)?;
         let now = self.clock.boot();
         let vocabulary = Vocabulary { tokenizer: &self.model.tokenizer, eos: &self.model.manifest.eos };
         let mut ended = Vec::new();
@@ -294,6 +322,7 @@ impl Running {
         let began = self.clock.boot();
         let tokens = &sequence.job.prompt[chunk.start..chunk.start + chunk.len];
         let logits = self.graph.prefill(chunk.slot, chunk.start, tokens, &[chunk.len - 1])?;
+        check(self.has_next, logits, self.model.manifest.vocabulary)?;
         let now = self.clock.boot();
         sequence.committed += chunk.len;
         self.stats.read(chunk.len as u64, now.since(began));
@@ -323,6 +352,13 @@ impl Running {
         }
         sequence
     }
+}
+
+/// Looks at the logits of a provider that another could take over from. The last one is not replaced, and an answer
+/// that it spoils ends alone.
+fn check(has_next: bool, logits: &[f32], vocabulary: usize) -> Result<(), GraphError> {
+    let wrong = logits.chunks_exact(vocabulary).filter(|_| has_next).find_map(senseless);
+    wrong.map_or(Ok(()), |why| Err(GraphError::Senseless(why)))
 }
 
 /// How a sequence leaves its slot.

@@ -132,7 +132,7 @@ impl KvType {
 pub struct Variant {
     /// File name of the graph; its external data is beside it.
     pub graph: String,
-    /// Execution providers it is made for, by their configuration names.
+    /// Execution providers it is made for, by their configuration names; none: for any.
     pub providers: Vec<String>,
     /// Number format of its KV cache.
     pub kv: KvType,
@@ -146,6 +146,13 @@ pub struct Variant {
     /// What its border looks like. A manifest that was written tells of the forge's graphs only.
     #[serde(skip)]
     pub convention: Convention,
+}
+
+impl Variant {
+    /// Whether it is made for this execution provider.
+    pub fn is_for(&self, provider: &str) -> bool {
+        self.providers.is_empty() || self.providers.iter().any(|name| name == provider)
+    }
 }
 
 /// Whose idea of a graph's inputs and outputs it follows.

@@ -79,7 +79,7 @@ pub fn status(service: &Service, identity: &Identity) -> Value {
         EngineState::Absent => {
             Some("no model is configured; `outpost models activate` one, or set `model.package`".into())
         }
-        EngineState::Ready(model) => model.returned.clone(),
+        EngineState::Ready(model) => trouble(model),
     };
     json!({
         "state": state,
@@ -245,6 +245,13 @@ fn rounded(x: f64) -> f64 {
     (x * 10.0).round() / 10.0
 }
 
+/// What somebody should know of a model that answers.
+fn trouble(model: &Model) -> Option<String> {
+    let passed = model.passed_over.iter().map(|one| format!("execution provider {one}"));
+    let all: Vec<String> = model.returned.iter().cloned().chain(passed).collect();
+    (!all.is_empty()).then(|| all.join("; "))
+}
+
 fn model(model: &Model) -> Value {
     json!({
         "name": model.manifest.name,
@@ -256,6 +263,8 @@ fn model(model: &Model) -> Value {
         "kv": model.variant.kv.name(),
         "tools": model.calls.is_some(),
         "provider": model.provider,
+        "nodes": model.placement,
+        "passed_over": model.passed_over,
         "onnxruntime": {"version": model.runtime.version, "path": model.runtime.path.display().to_string()},
         "context": model.context,
         "slots": model.slots,

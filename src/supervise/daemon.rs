@@ -22,7 +22,7 @@ use super::{
 use crate::{
     config::Config,
     domain::{Clock, SystemClock, limits},
-    engine::{Engine, EngineOptions, EngineState, EngineStats},
+    engine::{Engine, EngineOptions, EngineState, EngineStats, Provider},
     host,
     model::Shelf,
     observe::Metrics,
@@ -283,7 +283,8 @@ fn start_engine(config: &Config, clock: &Arc<dyn Clock>) -> io::Result<EnginePar
         shelf,
         runtime: config.runtime.onnxruntime.clone(),
         verified: config.store.path.join("verified.json"),
-        providers: config.model.providers.clone(),
+        providers: config.model.providers.iter().map(|name| provider(config, name)).collect(),
+        probe: std::env::current_exe().ok(),
         slots: config.engine.slots,
         context: config.engine.context,
         threads: host::engine_threads(config.engine.threads),
@@ -291,6 +292,19 @@ fn start_engine(config: &Config, clock: &Arc<dyn Clock>) -> io::Result<EnginePar
     let engine = Engine::start(options, Arc::clone(clock))?;
     let (state, stats) = (engine.state.clone(), Arc::clone(&engine.stats));
     Ok((Some(engine), state, stats))
+}
+
+/// An execution provider with what its `[[provider]]` says, where it has one.
+fn provider(config: &Config, name: &str) -> Provider {
+    let Some(entry) = config.provider.iter().find(|entry| entry.name == name) else {
+        return Provider::built_in(name);
+    };
+    Provider {
+        name: name.to_owned(),
+        library: entry.library.clone(),
+        device: entry.device,
+        options: entry.options.clone(),
+    }
 }
 
 /// The thread ends when nobody can send it commands any more; a step that runs is waited for.

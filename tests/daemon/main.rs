@@ -36,6 +36,7 @@ mod keyed;
 mod mqtt;
 mod openai_client;
 mod policy;
+mod providers;
 mod readme;
 mod rows;
 mod shutdown;

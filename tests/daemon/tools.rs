@@ -15,7 +15,7 @@ use crate::{
 const SMALL: &str = "[cloud]\nmodel = \"org/small\"\n";
 
 /// The scripted graph with the tokenizer and the configuration of Optimum's layout.
-fn package() -> tempfile::TempDir {
+pub(crate) fn package() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
     for entry in fs::read_dir(golden.join("layouts/optimum")).unwrap().map(Result::unwrap) {

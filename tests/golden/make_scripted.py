@@ -1,12 +1,16 @@
 #!/usr/bin/env python3
-"""Makes tests/golden/scripted.onnx: a language model that says what it is told to.
+"""Makes tests/golden/scripted*.onnx: language models that say what they are told to.
 
     python3 -m venv venv
     venv/bin/pip install onnx==1.23.2 numpy==2.3.5
     venv/bin/python tests/golden/make_scripted.py
 
 The next token depends on the last one alone, by the table NEXT; every other token is followed by the end. The
-border is Optimum's (layouts/optimum), whose configuration and tokenizer go with it, the caches hold zeros.
+configuration and the tokenizer of layouts/optimum go with them.
+
+scripted.onnx           Optimum's border; the caches hold zeros.
+scripted-sound.onnx     the border of packages that Outpost makes itself; the caches are left as they are.
+scripted-fading.onnx    the same, but beyond FADES tokens every logit is 0: an accelerator that goes wrong.
 """
 
 import pathlib
@@ -28,14 +32,11 @@ NEXT = {
 }
 
 
-def main():
-    table = np.full(VOCAB, END, np.int64)
-    for token, follows in NEXT.items():
-        table[token] = follows
+FADES = 32
+
+
+def published():
     constants = {
-        "table": table,
-        "depth": np.array(VOCAB, np.int64),
-        "levels": np.array([0, 20], np.float32),
         "zero": np.zeros((1, 1, 1, 1), np.float32),
         "middle": np.array([HEADS], np.int64),
         "end": np.array([WIDTH], np.int64),
@@ -57,16 +58,56 @@ def main():
         helper.make_tensor_value_info("attention_mask", TensorProto.INT64, ["batch_size", "total_length"]),
     ]
     outputs = [helper.make_tensor_value_info("logits", TensorProto.FLOAT, [*tokens, VOCAB])]
-    for name in (f"{layer}.{kind}" for layer in range(LAYERS) for kind in ("key", "value")):
+    for name in caches():
         nodes.append(helper.make_node("Concat", [f"past_key_values.{name}", "new"], [f"present.{name}"], axis=2))
         sizes = lambda length: ["batch_size", HEADS, length, WIDTH]
         inputs.append(helper.make_tensor_value_info(f"past_key_values.{name}", TensorProto.FLOAT, sizes("past_length")))
         outputs.append(helper.make_tensor_value_info(f"present.{name}", TensorProto.FLOAT, sizes("total_length")))
+    write("scripted.onnx", nodes, inputs, outputs, constants)
+
+
+def ours(file, fades):
+    constants = {"flat": np.array([-1], np.int64), "fades": np.array(fades, np.int32)}
+    nodes = [
+        helper.make_node("Reshape", ["input_ids", "flat"], ["ids"]),
+        helper.make_node("Gather", ["ids", "logits_rows"], ["asked"]),
+        helper.make_node("Gather", ["table", "asked"], ["chosen"]),
+        helper.make_node("OneHot", ["chosen", "depth", "levels"], ["sound"], axis=-1),
+        helper.make_node("Less", ["total_len", "fades"], ["soon"]),
+        helper.make_node("Cast", ["soon"], ["factor"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["sound", "factor"], ["logits"]),
+    ]
+    inputs = [
+        helper.make_tensor_value_info("input_ids", TensorProto.INT64, ["sequences", "tokens"]),
+        helper.make_tensor_value_info("seqlens_k", TensorProto.INT32, ["sequences"]),
+        helper.make_tensor_value_info("total_len", TensorProto.INT32, []),
+        helper.make_tensor_value_info("logits_rows", TensorProto.INT64, ["rows"]),
+    ]
+    outputs = [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["rows", VOCAB])]
+    for name in caches():
+        nodes.append(helper.make_node("Identity", [f"past.{name}"], [f"present.{name}"]))
+        sizes = ["sequences", HEADS, "context", WIDTH]
+        inputs.append(helper.make_tensor_value_info(f"past.{name}", TensorProto.FLOAT, sizes))
+        outputs.append(helper.make_tensor_value_info(f"present.{name}", TensorProto.FLOAT, sizes))
+    write(file, nodes, inputs, outputs, constants)
+
+
+def caches():
+    return [f"{layer}.{kind}" for layer in range(LAYERS) for kind in ("key", "value")]
+
+
+def write(file, nodes, inputs, outputs, constants):
+    table = np.full(VOCAB, END, np.int64)
+    for token, follows in NEXT.items():
+        table[token] = follows
+    constants |= {"table": table, "depth": np.array(VOCAB, np.int64), "levels": np.array([0, 20], np.float32)}
     held = [numpy_helper.from_array(value, name) for name, value in constants.items()]
     graph = helper.make_graph(nodes, "scripted", inputs, outputs, held)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     onnx.checker.check_model(model)
-    (HERE / "scripted.onnx").write_bytes(model.SerializeToString(deterministic=True))
+    (HERE / file).write_bytes(model.SerializeToString(deterministic=True))
 
 
-main()
+published()
+ours("scripted-sound.onnx", 1 << 30)
+ours("scripted-fading.onnx", FADES)

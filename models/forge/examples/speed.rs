@@ -12,7 +12,7 @@ use std::{fs, path::PathBuf};
 use anyhow::{Context, Result};
 use outpost::{
     domain::{Clock, SystemClock},
-    engine::{Graph, GraphOptions, load_runtime},
+    engine::{Graph, GraphOptions, Provider, load_runtime},
     model::Manifest,
 };
 
@@ -30,7 +30,7 @@ fn main() -> Result<()> {
         let manifest = Manifest::parse(&fs::read_to_string(dir.join("outpost-model.toml"))?)?;
         let threads = std::thread::available_parallelism()?.get();
         let options = GraphOptions { slots: 4, context: 1024, threads };
-        graphs.push(Graph::open(dir, &manifest, &manifest.variants[0], &options)?);
+        graphs.push(Graph::open(dir, &manifest, &manifest.variants[0], &Provider::cpu(), &options)?);
     }
     let mut best = vec![[0f64; 3]; graphs.len()];
     for _ in 0..rounds {

@@ -13,6 +13,7 @@ use std::path::Path;
 use super::{
     border::{self, Border, Lengths, Port, Rows, Tokens},
     ffi::{Cell, CellShape, Keeping, Span, Table},
+    provider::{Provider, Watch},
     runtime,
 };
 use crate::{
@@ -47,6 +48,9 @@ pub enum GraphError {
         /// Version that is loaded.
         found: String,
     },
+    /// The execution provider cannot be had.
+    #[error("{0}")]
+    Provider(String),
     /// ONNX Runtime refused the file.
     #[error("graph `{graph}`: {reason}")]
     Load {
@@ -79,6 +83,9 @@ pub enum GraphError {
         /// What was tried, and what came of it.
         reason: String,
     },
+    /// A run gave what no language model gives.
+    #[error("{0}")]
+    Senseless(&'static str),
     /// A run failed.
     #[error("ONNX Runtime: {0}")]
     Run(String),
@@ -91,14 +98,27 @@ pub struct Graph {
 }
 
 impl Graph {
-    /// Loads `variant` of the package in `dir`.
+    /// Loads `variant` of the package in `dir` on `provider`.
     ///
     /// The context is the smaller of the package's and `options.context`.
     pub fn open(
         dir: &Path,
         manifest: &Manifest,
         variant: &Variant,
+        provider: &Provider,
         options: &GraphOptions,
+    ) -> Result<Self, GraphError> {
+        Self::open_watched(dir, manifest, variant, provider, options, None)
+    }
+
+    /// The same, with somebody who hears which nodes of the graph go where. What is watched runs slower.
+    pub(super) fn open_watched(
+        dir: &Path,
+        manifest: &Manifest,
+        variant: &Variant,
+        provider: &Provider,
+        options: &GraphOptions,
+        watch: Option<&Watch>,
     ) -> Result<Self, GraphError> {
         let runtime = runtime::loaded().ok_or(GraphError::NoRuntime)?;
         if let Some(needed) =
@@ -110,10 +130,14 @@ impl Graph {
                 found: runtime.info.version.clone(),
             });
         }
-        let open = |graph: &str| {
-            session::open(&runtime.environment, &dir.join(graph), options.threads, package_bytes(manifest))
-                .map_err(|e| GraphError::Load { graph: graph.to_owned(), reason: e.to_string() })
+        let opening = session::Opening {
+            environment: &runtime.environment,
+            threads: options.threads,
+            package_bytes: package_bytes(manifest),
+            provider,
+            watch,
         };
+        let open = |graph: &str| opening.open(dir, graph);
         let mismatch = |reason| GraphError::Mismatch { graph: variant.graph.clone(), reason };
         let session = open(&variant.graph)?;
         let (inputs, outputs) = (Port::all(session.inputs()), Port::all(session.outputs()));

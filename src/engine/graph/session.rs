@@ -2,27 +2,55 @@
 
 use std::path::Path;
 
-use ort::session::{Session, builder::GraphOptimizationLevel};
+use ort::{
+    environment::Environment,
+    logging::LogLevel,
+    session::{
+        Session,
+        builder::{AutoDevicePolicy, GraphOptimizationLevel, SessionBuilder},
+    },
+};
+
+use super::GraphError;
+use crate::engine::provider::{Provider, Watch};
 
 /// Packages below this let idle threads spin between operators. Waking a sleeping thread
 /// costs the same for every operator: half of a step of a small model (SmolLM2 decodes 1.4 to
 /// 2.2 times faster with spinning), nothing beside a step of a 4B, where it only heats.
 const SPIN_BELOW_BYTES: u64 = 1 << 30;
 
-/// The arena stays off: it would keep the peak of the longest prefill for ever.
-pub(super) fn open(
-    environment: &ort::environment::Environment,
-    graph: &Path,
-    threads: usize,
-    package_bytes: u64,
-) -> Result<Session, ort::Error> {
-    let cpu = ort::ep::CPU::default().with_arena_allocator(false).build().error_on_failure();
-    Session::builder(environment)?
-        .with_intra_threads(threads)?
-        .with_inter_threads(1)?
-        .with_intra_op_spinning(package_bytes < SPIN_BELOW_BYTES)?
-        .with_optimization_level(GraphOptimizationLevel::Level3)?
-        .with_memory_pattern(false)?
-        .with_execution_providers([cpu])?
-        .commit_from_file(graph)
+/// What all sessions of one graph have in common.
+pub(super) struct Opening<'a> {
+    pub(super) environment: &'a Environment,
+    pub(super) threads: usize,
+    pub(super) package_bytes: u64,
+    pub(super) provider: &'a Provider,
+    pub(super) watch: Option<&'a Watch>,
+}
+
+impl Opening<'_> {
+    pub(super) fn open(&self, dir: &Path, graph: &str) -> Result<Session, GraphError> {
+        let load = |reason: String| GraphError::Load { graph: graph.to_owned(), reason };
+        let builder = self.builder().map_err(|e| load(e.to_string()))?;
+        let builder = self.provider.register(builder, self.environment).map_err(GraphError::Provider)?;
+        let mut builder = self.watched(builder).map_err(|e| load(e.to_string()))?;
+        builder.commit_from_file(dir.join(graph)).map_err(|e| load(e.to_string()))
+    }
+
+    fn watched(&self, builder: SessionBuilder) -> Result<SessionBuilder, ort::Error> {
+        let Some(watch) = self.watch else { return Ok(builder) };
+        Ok(builder.with_logger(watch.logger())?.with_log_level(LogLevel::Verbose)?)
+    }
+
+    fn builder(&self) -> Result<SessionBuilder, ort::Error> {
+        let builder = Session::builder(self.environment)?
+            .with_intra_threads(self.threads)?
+            .with_inter_threads(1)?
+            .with_intra_op_spinning(self.package_bytes < SPIN_BELOW_BYTES)?
+            .with_optimization_level(GraphOptimizationLevel::Level3)?
+            .with_memory_pattern(false)?
+            // Otherwise a session could take a plug-in's device that nobody has asked for.
+            .with_auto_device(AutoDevicePolicy::PreferCPU)?;
+        Ok(builder)
+    }
 }

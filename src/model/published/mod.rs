@@ -98,7 +98,7 @@ fn manifest(
         self_test: None,
         variants: vec![Variant {
             graph: graphs.decoder,
-            providers: vec!["cpu".into()],
+            providers: Vec::new(),
             // The graph itself says better, once it is open.
             kv: KvType::F32,
             weights: graphs.precision,
