@@ -9,6 +9,7 @@ mod bench;
 mod chat;
 mod client;
 mod config;
+mod doctor;
 mod explain;
 mod fail;
 mod input;
@@ -80,6 +81,8 @@ enum Command {
     Usage(usage::UsageArgs),
     /// Measure a model package on this board, without the daemon
     Bench(bench::BenchArgs),
+    /// Look at everything that an answer needs, and say what to do about what is missing
+    Doctor(doctor::DoctorArgs),
     /// Check or show the configuration
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -153,6 +156,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Config(command) => config::run(&global, command),
         Command::Audit(command) => audit::run(&global, &command),
         Command::Policy(command) => policy::run(&global, &command),
+        Command::Doctor(args) => doctor::run(&global, &args),
         Command::Probe => probe::run(),
         Command::Task(command) => task::run(&global, &command),
     }

@@ -83,6 +83,8 @@ pub const PROBE_DEADLINE: Duration = Duration::from_mins(15);
 pub const PROBE_ANSWER_BYTES_MAX: u64 = 1024 * KIB as u64;
 /// What is kept of a trial's last words, bytes.
 pub const PROBE_WORDS_BYTES_MAX: usize = 2 * KIB;
+/// How long `outpost doctor` waits for a broker to take a connection.
+pub const DOCTOR_CONNECT: Duration = Duration::from_secs(3);
 /// Entries of `[[provider]]`.
 pub const PROVIDERS_MAX: usize = 16;
 /// Logits of one run of a graph that gives them for every token of the prompt, bytes. Beyond: fewer tokens in one

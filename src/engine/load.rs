@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::Arc};
 use super::{
     Graph, GraphError, GraphOptions, PassedOver, Placement, ProbeRequest, Provider, RuntimeError,
     load_runtime,
-    probe::probe,
+    probe::try_provider,
     provider::Watch,
     sample::argmax,
     state::{LoadStage, Model},
@@ -157,14 +157,7 @@ fn open_tried(
             context: options.context,
             threads: options.threads,
         };
-        let found = probe(program, &request).map_err(LoadError::Provider)?;
-        if found.taken() == 0 {
-            let why = format!(
-                "it takes none of the graph's {} nodes: the processor would do all the work",
-                found.total()
-            );
-            return Err(LoadError::Provider(why));
-        }
+        let found = try_provider(program, &request).map_err(LoadError::Provider)?;
         placement = Some(found);
     }
     report(LoadStage::Graph);

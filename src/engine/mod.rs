@@ -33,7 +33,7 @@ pub use calls::{Begun, Calling};
 pub use graph::{Graph, GraphError, GraphOptions};
 pub use job::{Cancel, CancelFlag, Command, Job};
 pub use load::{EngineOptions, LoadError};
-pub use probe::{ProbeRequest, answer_probe};
+pub use probe::{ProbeRequest, answer_probe, try_provider};
 pub use provider::{PassedOver, Placement, Provider};
 pub use runtime::{RuntimeError, RuntimeInfo, environment, load_runtime};
 pub use sample::argmax;

@@ -60,8 +60,19 @@ fn try_here(request: &ProbeRequest) -> Result<Placement, String> {
     Ok(watch.placement())
 }
 
-/// Tries `request` in a process of `program`.
-pub(super) fn probe(program: &Path, request: &ProbeRequest) -> Result<Placement, String> {
+/// Tries a provider in a process of `program`: where the graph's nodes went, or why it is of no use.
+pub fn try_provider(program: &Path, request: &ProbeRequest) -> Result<Placement, String> {
+    let placement = ask(program, request)?;
+    if placement.taken() == 0 {
+        let nodes = placement.total();
+        return Err(format!(
+            "it takes none of the graph's {nodes} nodes: the processor would do all the work"
+        ));
+    }
+    Ok(placement)
+}
+
+fn ask(program: &Path, request: &ProbeRequest) -> Result<Placement, String> {
     let mut child = start(program, request)?;
     let (sender, receiver) = mpsc::channel();
     let (mut out, mut errors) = (child.stdout.take(), child.stderr.take());

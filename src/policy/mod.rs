@@ -43,6 +43,8 @@ pub use rule::{Effect, Grant, Rule, When};
 pub use subject::{Subject, Texts, TooDeep};
 pub use suite::{Case, cases};
 
+use crate::domain::Zone;
+
 /// The rules of one file. The default has none: nothing leaves.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Policy {
@@ -61,6 +63,11 @@ impl Policy {
     /// The rules, in the order of the file.
     pub fn rules(&self) -> &[Rule] {
         &self.rules
+    }
+
+    /// Whether some rule lets something go to `zone`.
+    pub fn opens(&self, zone: Zone) -> bool {
+        self.rules.iter().any(|rule| matches!(&rule.effect, Effect::Allow(grant) if grant.to.zone == zone))
     }
 
     /// What is known of a provider.

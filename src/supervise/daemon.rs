@@ -295,7 +295,7 @@ fn start_engine(config: &Config, clock: &Arc<dyn Clock>) -> io::Result<EnginePar
 }
 
 /// An execution provider with what its `[[provider]]` says, where it has one.
-fn provider(config: &Config, name: &str) -> Provider {
+pub fn provider(config: &Config, name: &str) -> Provider {
     let Some(entry) = config.provider.iter().find(|entry| entry.name == name) else {
         return Provider::built_in(name);
     };

@@ -21,4 +21,4 @@ mod upkeep;
 mod vital;
 
 pub use broker::free_port;
-pub use daemon::{StartError, run};
+pub use daemon::{StartError, provider, run};

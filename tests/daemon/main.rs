@@ -26,6 +26,7 @@ mod clients;
 mod cloud;
 mod commands;
 mod connections;
+mod doctor;
 mod fairness;
 mod first_try;
 mod harness;

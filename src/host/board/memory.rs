@@ -23,6 +23,14 @@ pub struct Memory {
     pub group: Option<Group>,
 }
 
+impl Memory {
+    /// What this process may still take, by the board and by its control group, bytes.
+    pub fn room(&self) -> Option<u64> {
+        let group = self.group.as_ref().map(|group| group.limit.saturating_sub(group.used));
+        [self.available, group].into_iter().flatten().min()
+    }
+}
+
 /// A control group with a limit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Group {
