@@ -12,8 +12,8 @@ use crate::{
 };
 
 /// Parts of at most [`limits::PART_WEIGHTS`] each, or of one layer; a new one begins at each
-/// layer of `borders`, too. The tables are in the first and the last of a small model, and
-/// apart from the layers in a large one.
+/// layer of `borders`, too. The tables are in the first and the last of a small model; in a
+/// large one the output matrix is apart from the layers, in pieces of so many rows.
 pub fn cut(decoder: &Decoder, borders: &[usize]) -> Vec<Part> {
     let table = decoder.vocabulary * decoder.width;
     let layer = |index: usize| -> usize {
@@ -25,16 +25,19 @@ pub fn cut(decoder: &Decoder, borders: &[usize]) -> Vec<Part> {
     for index in 0..decoder.layers.len() {
         let more = layer(index);
         if index > first && (borders.contains(&index) || weights + more > limits::PART_WEIGHTS) {
-            parts.push(Part { layers: first..index, embeds: first == 0, projects: false });
+            parts.push(Part { layers: first..index, embeds: first == 0, projects: 0..0 });
             (first, weights) = (index, 0);
         }
         weights += more;
     }
     let all = decoder.layers.len();
     let apart = weights + table > limits::PART_WEIGHTS;
-    parts.push(Part { layers: first..all, embeds: first == 0, projects: !apart });
+    let rows = decoder.vocabulary;
+    parts.push(Part { layers: first..all, embeds: first == 0, projects: if apart { 0..0 } else { 0..rows } });
     if apart {
-        parts.push(Part { layers: all..all, embeds: false, projects: true });
+        let piece = rows.div_ceil(table.div_ceil(limits::PART_WEIGHTS).max(1)).max(1);
+        let pieces = (0..rows).step_by(piece).map(|from| from..rows.min(from + piece));
+        parts.extend(pieces.map(|rows| Part { layers: all..all, embeds: false, projects: rows }));
     }
     parts
 }
@@ -53,7 +56,9 @@ pub fn links(
         graph::write_part(plan, part, store, &graph, progress)?;
         let taps = if plan.taps { part.sites(plan.decoder) } else { Vec::new() };
         let taps = taps.into_iter().map(tap_name).collect();
-        links.push(Link { graph, layers: part.layers.clone(), taps });
+        let columns =
+            if part.projects == (0..plan.decoder.vocabulary) { 0..0 } else { part.projects.clone() };
+        links.push(Link { graph, layers: part.layers.clone(), columns, taps });
     }
     Ok(links)
 }

@@ -75,15 +75,18 @@ impl<'a> Probe<'a> {
         let begin = |window: &&[u32]| Sequence::of_one_step(shape, KvType::F32, window.len());
         let mut sequences: Vec<Sequence> = self.windows.iter().map(begin).collect();
         let mut chain = Chain::new(self.links.clone());
-        let mut logits = Vec::new();
-        for link in 0..self.links.len() {
+        let heads = self.parts.iter().position(Part::projects).unwrap_or(0);
+        for link in 0..heads {
             if self.borders.contains(&self.parts[link].layers.start) {
                 self.entering.insert(link, sequences.clone());
             }
-            let steps = chain.advance(link..link + 1, &mut sequences, &self.feeds(), &Silent)?;
-            logits = steps.into_iter().flat_map(|step| step.logits).collect();
+            chain.advance(link..link + 1, &mut sequences, &self.feeds(), &Silent)?;
         }
-        Ok(logits)
+        if self.borders.contains(&self.parts[heads].layers.start) {
+            self.entering.insert(heads, sequences.clone());
+        }
+        let steps = chain.advance(heads..self.links.len(), &mut sequences, &self.feeds(), &Silent)?;
+        Ok(steps.into_iter().flat_map(|step| step.logits).collect())
     }
 
     /// Logits of the model with `recipe`, which differs from the unchanged one within `layers`;

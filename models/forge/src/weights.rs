@@ -4,6 +4,8 @@
 //! shared out among [`THREADS`](limits::THREADS); each row is encoded alone, so the result
 //! does not depend on how.
 
+use std::ops::Range;
+
 use crate::{
     Error, Result,
     arch::{Matrix, RowOrder},
@@ -29,6 +31,25 @@ pub struct Stored {
     pub scales: Option<Region>,
     /// Stored zero points.
     pub zeros: Option<Region>,
+}
+
+impl Stored {
+    /// Some of its rows, where they lie.
+    #[must_use]
+    pub fn rows(&self, rows: &Range<usize>) -> Self {
+        let all = self.rows as u64;
+        let part = |region: Region| {
+            let row = region.bytes / all;
+            Region { offset: region.offset + rows.start as u64 * row, bytes: rows.len() as u64 * row }
+        };
+        Self {
+            rows: rows.len(),
+            codes: part(self.codes),
+            scales: self.scales.map(part),
+            zeros: self.zeros.map(part),
+            ..*self
+        }
+    }
 }
 
 /// Rows of one tensor, as bytes of its format, in the graph's order.

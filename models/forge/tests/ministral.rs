@@ -275,9 +275,12 @@ fn a_model_in_parts_is_the_model() {
     let layers = decoder.layers.len();
     let mut apart = cut::cut(&decoder, &[1, 2]);
     assert_eq!(apart.len(), layers);
-    // As a large model is cut: tables apart.
-    apart.last_mut().unwrap().projects = false;
-    apart.push(Part { layers: layers..layers, embeds: false, projects: true });
+    // As a large model is cut: the output matrix apart, in pieces.
+    apart.last_mut().unwrap().projects = 0..0;
+    let all = decoder.vocabulary;
+    for projects in [0..100, 100..101, 101..all] {
+        apart.push(Part { layers: layers..layers, embeds: false, projects });
+    }
     let mut chain = |parts: &[Part], name: &str| {
         Chain::new(cut::links(&plan, parts, (&mut store, home.path()), name, &Silent).unwrap())
     };

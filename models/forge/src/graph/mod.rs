@@ -69,14 +69,24 @@ pub struct Part {
     pub layers: Range<usize>,
     /// Whether it begins with tokens instead of hidden states.
     pub embeds: bool,
-    /// Whether it ends with logits.
-    pub projects: bool,
+    /// Which columns of the logits it ends with, rows of the output matrix; empty: none.
+    pub projects: Range<usize>,
 }
 
 impl Part {
     /// All of `decoder`.
     pub fn whole(decoder: &Decoder) -> Self {
-        Self { layers: 0..decoder.layers.len(), embeds: true, projects: true }
+        Self { layers: 0..decoder.layers.len(), embeds: true, projects: 0..decoder.vocabulary }
+    }
+
+    /// Whether it ends with logits.
+    pub fn projects(&self) -> bool {
+        !self.projects.is_empty()
+    }
+
+    /// Whether it is the first of those that do: what comes into the output matrix is looked at once.
+    fn begins_projection(&self) -> bool {
+        self.projects() && self.projects.start == 0
     }
 
     /// Sites of its matrices, output included.
@@ -84,7 +94,7 @@ impl Part {
         let layers = decoder.matrices().map(|(site, _)| site);
         let mut sites: Vec<Site> =
             layers.filter(|site| site.layer().is_some_and(|layer| self.layers.contains(&layer))).collect();
-        sites.extend(self.projects.then_some(Site::Output));
+        sites.extend(self.begins_projection().then_some(Site::Output));
         sites
     }
 }
@@ -133,7 +143,7 @@ pub fn write_part(
     for index in part.layers.clone() {
         stream = writer.layer(index, &plan.decoder.layers[index], stream)?;
     }
-    if part.projects {
+    if part.projects() {
         writer.head(stream)?;
     } else {
         writer.outgoing(stream);
@@ -183,9 +193,9 @@ impl Writer<'_> {
             graph.input("seqlens_k", Element::I32, &[Named("batch")]);
             graph.input("total_len", Element::I32, &[]);
         }
-        if self.part.projects {
+        if self.part.projects() {
             graph.input("logits_rows", Element::I64, &[Named("rows")]);
-            graph.output("logits", Element::F32, &[Named("rows"), Fixed(decoder.vocabulary)]);
+            graph.output("logits", Element::F32, &[Named("rows"), Fixed(self.part.projects.len())]);
         } else {
             let streams = if self.part.layers.end > 0 { 2 } else { 1 };
             STREAM_OUT[..streams].iter().for_each(|name| graph.output(name, Element::F32, &hidden));
@@ -310,7 +320,9 @@ impl Writer<'_> {
         self.graph.inline_i64("flat", &[-1, decoder.width as i64]);
         self.graph.onnx("Reshape", &["final_norm", "flat"], &["flat_norm"], &[]);
         self.graph.onnx("Gather", &["flat_norm", "logits_rows"], &["chosen"], &[("axis", Int(0))]);
-        self.tap(Site::Output, "final_norm");
+        if self.part.begins_projection() {
+            self.tap(Site::Output, "final_norm");
+        }
         let output = match &decoder.output {
             Some(matrix) => {
                 let importance = self.importance(Site::Output);
@@ -319,6 +331,7 @@ impl Writer<'_> {
             None => self.table()?,
         };
         let tied = decoder.output.is_none();
+        let output = output.rows(&self.part.projects);
         match output.encoding {
             Encoding::F32 => {
                 let weight = if tied { "table" } else { "output.weight" };

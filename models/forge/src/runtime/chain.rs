@@ -20,6 +20,8 @@ pub struct Link {
     pub graph: PathBuf,
     /// Layers in it.
     pub layers: Range<usize>,
+    /// Columns of the logits that it gives, where it gives some of them; empty: none, or all.
+    pub columns: Range<usize>,
     /// Outputs that are wanted beside the logits.
     pub taps: Vec<String>,
 }
@@ -76,6 +78,7 @@ impl Chain {
         progress: &dyn Progress,
     ) -> Result<Vec<Step>> {
         let mut steps = vec![Step::default(); sequences.len()];
+        let vocabulary = self.links.last().map_or(0, |link| link.columns.end);
         for index in links {
             let link = &self.links[index];
             let mut session = match self.open.take() {
@@ -84,7 +87,7 @@ impl Chain {
             };
             let last = index + 1 == self.links.len();
             for ((sequence, feed), step) in sequences.iter_mut().zip(feeds).zip(&mut steps) {
-                run(&mut session, link, (sequence, *feed), step).map_err(failed)?;
+                run(&mut session, link, (sequence, *feed), (step, vocabulary)).map_err(failed)?;
                 progress.advance(feed.tokens.len() as u64);
                 if last {
                     sequence.past_len += feed.tokens.len();
@@ -107,7 +110,7 @@ fn run(
     session: &mut Session,
     link: &Link,
     (sequence, feed): (&mut Sequence, Feed<'_>),
-    step: &mut Step,
+    (step, vocabulary): (&mut Step, usize),
 ) -> ort::Result<()> {
     let count = feed.tokens.len();
     let total = sequence.past_len + count;
@@ -146,10 +149,19 @@ fn run(
             }
         }
     }
-    let stream = STREAM_OUT.iter().filter_map(|name| outputs.get(name)).map(Held::copy);
-    sequence.stream = stream.collect::<ort::Result<_>>()?;
     if let Some(logits) = outputs.get("logits") {
-        step.logits = logits.try_extract_tensor::<f32>()?.1.to_vec();
+        let logits = logits.try_extract_tensor::<f32>()?.1;
+        if link.columns.is_empty() {
+            step.logits = logits.to_vec();
+        } else {
+            step.logits.resize(feed.rows.len() * vocabulary, 0.0);
+            let rows = step.logits.chunks_exact_mut(vocabulary).zip(logits.chunks_exact(link.columns.len()));
+            rows.for_each(|(row, piece)| row[link.columns.clone()].copy_from_slice(piece));
+        }
+    } else {
+        // The pieces of the output matrix all take what comes out of the last layer.
+        let stream = STREAM_OUT.iter().filter_map(|name| outputs.get(name)).map(Held::copy);
+        sequence.stream = stream.collect::<ort::Result<_>>()?;
     }
     for tap in link.taps.iter().filter_map(|name| outputs.get(name)) {
         step.taps.push(tap.try_extract_tensor::<f32>()?.1.to_vec());

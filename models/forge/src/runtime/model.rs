@@ -22,7 +22,7 @@ pub struct Model {
 impl Model {
     /// Of `graph`, which is loaded by the first step.
     pub fn open(graph: &Path, shape: CacheShape, kv: KvType, vocabulary: usize) -> Self {
-        let link = Link { graph: graph.to_owned(), layers: 0..shape.layers, taps: Vec::new() };
+        let link = Link { graph: graph.to_owned(), layers: 0..shape.layers, columns: 0..0, taps: Vec::new() };
         let sequence = Sequence::new(shape, kv, 0);
         Self { chain: Chain::new(vec![link]), shape, kv, vocabulary, sequence }
     }
