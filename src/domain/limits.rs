@@ -81,6 +81,8 @@ pub const PREFILL_CHUNK_TOKENS: usize = 128;
 pub const PROBE_DEADLINE: Duration = Duration::from_mins(15);
 /// What such a trial is asked and answers, bytes.
 pub const PROBE_ANSWER_BYTES_MAX: u64 = 1024 * KIB as u64;
+/// How long its last words are waited for once it has ended.
+pub const PROBE_WORDS_WAIT: Duration = Duration::from_secs(1);
 /// What is kept of a trial's last words, bytes.
 pub const PROBE_WORDS_BYTES_MAX: usize = 2 * KIB;
 /// How long `outpost doctor` waits for a broker to take a connection.

@@ -2,6 +2,7 @@
 //!
 //! - [`Engine`] is a handle; the thread behind it owns the session and all that changes.
 //! - [`Graph`] is tokens in, logits out; the forge uses it alone.
+//! - A [`Provider`] computes it; one that cannot gives its place to the next.
 //! - `ffi` is the one module with `unsafe`.
 //!
 //! Promises: a cancelled job ends within one step; a job that cannot go on gets an error,

@@ -1,15 +1,15 @@
 //! A provider is tried in a process of its own first: one that crashes takes nobody along.
 //!
 //! The daemon starts itself once more (`outpost probe`), hands it the question as JSON on
-//! its standard input and reads one line of JSON back. The child loads the package on the
+//! its standard input and reads a line of JSON back. The child loads the package on the
 //! provider and runs its self-test, with ONNX Runtime's log at the level that tells which
-//! nodes went where. No line means that it died: how, its exit status says.
+//! nodes went where. No answer means that it died: how, its exit status says.
 
 use std::{
-    io::{Read, Write},
+    io::{BufRead, BufReader, Read, Write},
     os::unix::process::ExitStatusExt,
     path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Stdio},
+    process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio},
     sync::mpsc,
 };
 
@@ -74,35 +74,44 @@ pub fn try_provider(program: &Path, request: &ProbeRequest) -> Result<Placement,
 
 fn ask(program: &Path, request: &ProbeRequest) -> Result<Placement, String> {
     let mut child = start(program, request)?;
-    let (sender, receiver) = mpsc::channel();
-    let (mut out, mut errors) = (child.stdout.take(), child.stderr.take());
-    let reader = std::thread::spawn(move || {
-        let mut text = String::new();
-        let _ = out.as_mut().map(|out| out.take(limits::PROBE_ANSWER_BYTES_MAX).read_to_string(&mut text));
-        let _ = sender.send(text);
-    });
-    let said = std::thread::spawn(move || errors.as_mut().map(last_words).unwrap_or_default());
-    let answer = receiver.recv_timeout(limits::PROBE_DEADLINE);
-    if answer.is_err() {
+    let verdict = hear(child.stdout.take(), verdict);
+    let words = hear(child.stderr.take(), last_words);
+    let heard = verdict.recv_timeout(limits::PROBE_DEADLINE);
+    // What it does behind its answer, or without one for so long, is of no interest.
+    if !matches!(heard, Ok(None)) {
         let _ = child.kill();
     }
     let status = child.wait().map_err(|e| format!("it cannot be waited for: {e}"))?;
-    let (_, said) = (reader.join(), said.join().unwrap_or_default());
-    let Ok(answer) = answer else {
-        let minutes = limits::PROBE_DEADLINE.as_secs() / 60;
-        return Err(format!("it was not done with loading the model after {minutes} minutes"));
-    };
-    match serde_json::from_str(answer.trim()) {
-        Ok(Verdict::Runs(placement)) => Ok(placement),
-        Ok(Verdict::Refused(reason)) => Err(reason),
-        Err(_) => Err(died(status, &said)),
+    match heard {
+        Ok(Some(Verdict::Runs(placement))) => Ok(placement),
+        Ok(Some(Verdict::Refused(reason))) => Err(reason),
+        Ok(None) => Err(died(status, &words.recv_timeout(limits::PROBE_WORDS_WAIT).unwrap_or_default())),
+        Err(_) => {
+            let minutes = limits::PROBE_DEADLINE.as_secs() / 60;
+            Err(format!("it was not done with loading the model after {minutes} minutes"))
+        }
     }
+}
+
+/// What `read` makes of a stream. Nobody waits for the thread: a child's own children can keep the stream open.
+fn hear<R: Read + Send + 'static, T: Send + 'static>(from: Option<R>, read: fn(R) -> T) -> mpsc::Receiver<T> {
+    let (sender, receiver) = mpsc::channel();
+    std::thread::spawn(move || from.map(|from| sender.send(read(from))));
+    receiver
+}
+
+/// The first line that is an answer: libraries print what they like.
+fn verdict(from: ChildStdout) -> Option<Verdict> {
+    let lines = BufReader::new(from.take(limits::PROBE_ANSWER_BYTES_MAX)).split(b'\n');
+    lines.map_while(Result::ok).find_map(|line| serde_json::from_slice(&line).ok())
 }
 
 fn start(program: &Path, request: &ProbeRequest) -> Result<Child, String> {
     let failed = |e: &dyn std::fmt::Display| format!("it cannot be tried: {}: {e}", program.display());
     let question = serde_json::to_vec(request).map_err(|e| failed(&e))?;
     let mut command = Command::new(program);
+    // systemd hears of the daemon alone.
+    command.env_remove("NOTIFY_SOCKET");
     command.arg("probe").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().map_err(|e| failed(&e))?;
     // A child that dies before it has read everything says so by its end.
@@ -111,7 +120,7 @@ fn start(program: &Path, request: &ProbeRequest) -> Result<Child, String> {
 }
 
 /// The last line that is not empty: what a library said before it died.
-fn last_words(from: &mut std::process::ChildStderr) -> String {
+fn last_words(mut from: ChildStderr) -> String {
     let (mut tail, mut chunk) = (Vec::new(), [0; 4096]);
     while let Ok(n @ 1..) = from.read(&mut chunk) {
         tail.extend_from_slice(&chunk[..n]);

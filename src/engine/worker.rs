@@ -203,13 +203,11 @@ impl Running {
             self.drop_cancelled();
             if let Err(error) = self.step() {
                 // The sequences go without a word, as in a panic: their requests may run once more.
-                return match error {
-                    GraphError::Senseless(why) => {
-                        let provider = self.model.provider.clone();
-                        Ended::Unsound(PassedOver { provider, reason: format!("{why} while it served") })
-                    }
-                    error => Ended::Broken(error.to_string()),
-                };
+                if !self.has_next {
+                    return Ended::Broken(error.to_string());
+                }
+                let (provider, reason) = (self.model.provider.clone(), format!("{error} while it served"));
+                return Ended::Unsound(PassedOver { provider, reason });
             }
             EngineStats::add(&self.stats.steps, 1);
             self.stats.running.store(self.running() as u64, Ordering::Relaxed);

@@ -121,6 +121,45 @@ fn a_plug_in_that_crashes_takes_nobody_along() {
 }
 
 #[test]
+fn a_plug_in_that_talks_and_does_not_end_is_waited_for_no_longer_than_for_its_answer() {
+    let (package, dir) = (package(), tempfile::tempdir().unwrap());
+    let (source, library) = (dir.path().join("talks.c"), dir.path().join("talks.so"));
+    // The real plug-in behind one that prints where the answer is expected, and sleeps when a trial is over.
+    let real = cached("plugins/libnxrt.so");
+    let text = format!(
+        r#"#include <dlfcn.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+typedef void *any;
+static any real(const char *name) {{ return dlsym(dlopen("{}", RTLD_NOW), name); }}
+__attribute__((constructor)) static void begin(void) {{ puts("{{}}\nhello"); fflush(stdout); }}
+__attribute__((destructor)) static void end(void) {{
+    char line[4096] = {{0}};
+    FILE *file = fopen("/proc/self/cmdline", "r");
+    size_t n = file ? fread(line, 1, sizeof line - 1, file) : 0;
+    if (memmem(line, n, "probe", 5)) for (;;) pause();
+}}
+any CreateEpFactories(any a, any b, any c, any d, size_t e, any f) {{
+    return ((any (*)(any, any, any, any, size_t, any)) real("CreateEpFactories"))(a, b, c, d, e, f);
+}}
+any ReleaseEpFactory(any a) {{ return ((any (*)(any)) real("ReleaseEpFactory"))(a); }}
+"#,
+        real.display()
+    );
+    fs::write(&source, text).unwrap();
+    let made = Command::new("cc")
+        .args(["-D_GNU_SOURCE", "-shared", "-fPIC", "-o"])
+        .arg(&library)
+        .arg(&source)
+        .status();
+    assert!(made.unwrap().success(), "cc");
+    let toml = format!("[[provider]]\nname = \"talks\"\nlibrary = \"{}\"\n", library.display());
+    let daemon = start(&toml, package.path(), "[\"talks\", \"cpu\"]");
+    assert_eq!(daemon.status()["model"]["provider"], "talks", "{}", daemon.status());
+}
+
+#[test]
 fn without_a_provider_that_runs_every_reason_is_given() {
     let package = package();
     let settings = [
@@ -135,13 +174,12 @@ fn without_a_provider_that_runs_every_reason_is_given() {
     assert_eq!(refused.error().1, "model_loading");
 }
 
-/// A package of ours with a variant for the plug-in, whose logits become all the same while it serves, and one for the
-/// processor.
-fn fading() -> tempfile::TempDir {
+/// A package of ours with a variant for the plug-in, which goes wrong while it serves, and one for the processor.
+fn spoiled(how: &str) -> tempfile::TempDir {
     let dir = package();
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
     let mut files = String::new();
-    for name in ["fading", "sound"] {
+    for name in [how, "sound"] {
         let graph = fs::read(golden.join(format!("scripted-{name}.onnx"))).unwrap();
         let sha256 = outpost::domain::hex(&Sha256::digest(&graph));
         let entry = [
@@ -164,7 +202,7 @@ fn fading() -> tempfile::TempDir {
          cache = {{ layers = 2, heads = 2, head_width = 16 }}\n\
          source = {{ file = \"none\", sha256 = \"\", quantization = \"F32\", made_by = \"test\" }}\n\
          self_test = {{ prompt = [1, 4], tokens = [9, 139, 147], first_logit = 20.0, tolerance = 0.1 }}\n{}{}{files}",
-        variant("fading", "nxrt"),
+        variant(how, "nxrt"),
         variant("sound", "cpu"),
     );
     fs::write(dir.path().join("outpost-model.toml"), manifest).unwrap();
@@ -173,30 +211,28 @@ fn fading() -> tempfile::TempDir {
 
 #[test]
 fn an_accelerator_that_goes_wrong_while_it_serves_loses_its_place_and_no_request() {
-    let package = fading();
-    let daemon = start(&plugin("nxrt", "libnxrt.so"), package.path(), "[\"nxrt\", \"cpu\"]");
-    assert_eq!(daemon.status()["model"]["provider"], "nxrt");
-    let short = daemon.chat(&prompt("Go!", 4)).good();
-    assert_eq!(short["choices"][0]["message"]["content"], "go", "{short}");
-    // This one goes beyond the place where it fades.
-    let long = with(prompt("Go!", 60), json!({"ignore_eos": true, "outpost": {"id": "long"}}));
-    let accepted = daemon.post("/v1/requests", &long);
-    assert_eq!(accepted.head.status, 202);
-    let kept = until("it has its final", || {
-        let answer = daemon.get("/v1/requests/long");
-        (answer.head.status == 200).then(|| answer.json()).filter(|json| json["object"] == "chat.completion")
-    });
-    assert_eq!(kept["usage"]["completion_tokens"], 60, "{kept}");
-    let status = daemon.status();
-    assert_eq!(
-        (&status["model"]["provider"], &status["engine"]["restarts"]),
-        (&json!("cpu"), &json!(1)),
-        "{status}"
-    );
-    says(status["reason"].as_str().unwrap(), &["`nxrt`: it gave every token the same logit while it served"]);
-    assert_eq!(daemon.chat(&long_again()).good()["usage"]["completion_tokens"], 60);
-}
-
-fn long_again() -> Value {
-    with(prompt("Go!", 60), json!({"ignore_eos": true}))
+    let same = "`nxrt`: it gave every token the same logit while it served";
+    for (how, reason) in [("fading", same), ("failing", "`nxrt`: ONNX Runtime: ")] {
+        let package = spoiled(how);
+        let daemon = start(&plugin("nxrt", "libnxrt.so"), package.path(), "[\"nxrt\", \"cpu\"]");
+        assert_eq!(daemon.status()["model"]["provider"], "nxrt");
+        let short = daemon.chat(&prompt("Go!", 4)).good();
+        assert_eq!(short["choices"][0]["message"]["content"], "go", "{short}");
+        // This one goes beyond the place where it goes wrong.
+        let long = with(prompt("Go!", 60), json!({"ignore_eos": true}));
+        let accepted = daemon.post("/v1/requests", &with(long.clone(), json!({"outpost": {"id": "long"}})));
+        assert_eq!(accepted.head.status, 202);
+        let kept = until("it has its final", || {
+            let answer = daemon.get("/v1/requests/long");
+            (answer.head.status == 200)
+                .then(|| answer.json())
+                .filter(|json| json["object"] == "chat.completion")
+        });
+        assert_eq!(kept["usage"]["completion_tokens"], 60, "{how}: {kept}");
+        let status = daemon.status();
+        let found = (&status["model"]["provider"], &status["engine"]["restarts"]);
+        assert_eq!(found, (&json!("cpu"), &json!(1)), "{how}: {status}");
+        says(status["reason"].as_str().unwrap(), &[reason, "while it served"]);
+        assert_eq!(daemon.chat(&long).good()["usage"]["completion_tokens"], 60);
+    }
 }

@@ -11,6 +11,7 @@ configuration and the tokenizer of layouts/optimum go with them.
 scripted.onnx           Optimum's border; the caches hold zeros.
 scripted-sound.onnx     the border of packages that Outpost makes itself; the caches are left as they are.
 scripted-fading.onnx    the same, but beyond FADES tokens every logit is 0: an accelerator that goes wrong.
+scripted-failing.onnx   the same, but beyond FADES tokens a run fails: an accelerator that is lost.
 """
 
 import pathlib
@@ -66,15 +67,24 @@ def published():
     write("scripted.onnx", nodes, inputs, outputs, constants)
 
 
-def ours(file, fades):
-    constants = {"flat": np.array([-1], np.int64), "fades": np.array(fades, np.int32)}
+def ours(file, fades, late=0.0):
+    """Beyond `fades` tokens logits are multiplied by `late`; without it they cannot be computed."""
+    factors = np.array([late, 1] if late is not None else [1], np.float32)
+    constants = {
+        "flat": np.array([-1], np.int64), "fades": np.array(fades, np.int32), "factors": factors,
+        "shift": np.array(0 if late is not None else 1, np.int64),
+    }
     nodes = [
         helper.make_node("Reshape", ["input_ids", "flat"], ["ids"]),
         helper.make_node("Gather", ["ids", "logits_rows"], ["asked"]),
         helper.make_node("Gather", ["table", "asked"], ["chosen"]),
         helper.make_node("OneHot", ["chosen", "depth", "levels"], ["sound"], axis=-1),
         helper.make_node("Less", ["total_len", "fades"], ["soon"]),
-        helper.make_node("Cast", ["soon"], ["factor"], to=TensorProto.FLOAT),
+        helper.make_node("Cast", ["soon"], ["early"], to=TensorProto.INT64),
+        # Early is 1, late 0. Shifted and doubled they are 0 and -2: of one factor, the first, and one that is not there.
+        helper.make_node("Sub", ["early", "shift"], ["which"]),
+        helper.make_node("Add", ["which", "which"], ["twice"]),
+        helper.make_node("Gather", ["factors", "twice" if late is None else "early"], ["factor"]),
         helper.make_node("Mul", ["sound", "factor"], ["logits"]),
     ]
     inputs = [
@@ -111,3 +121,4 @@ def write(file, nodes, inputs, outputs, constants):
 published()
 ours("scripted-sound.onnx", 1 << 30)
 ours("scripted-fading.onnx", FADES)
+ours("scripted-failing.onnx", FADES, late=None)
