@@ -125,6 +125,8 @@ settings! {
         context: usize = 4096;
         /// Threads of one run. 0: one per big core.
         threads: usize = 0;
+        /// Refuse a model that does not fit into the memory that can be had, instead of letting the board swap.
+        check_memory: bool = true;
     }
     /// How requests are taken in.
     service: Service {

@@ -76,6 +76,10 @@ pub const ENGINE_DEATHS_MAX: u32 = 3;
 pub const ENGINE_SOUND_STEPS: u64 = 10_000;
 /// Tokens of one prefill chunk. A chunk is what a cancel waits for at most.
 pub const PREFILL_CHUNK_TOKENS: usize = 128;
+/// Room for one run beside weights and cache: hidden states of a part of a prompt, logits, ONNX Runtime itself, bytes.
+pub const ENGINE_SCRATCH_BYTES: u64 = 64_000_000;
+/// How often a model that lacked memory looks whether there is enough of it now.
+pub const ROOM_LOOK: Duration = Duration::from_secs(1);
 /// How long an execution provider may take to load a model when it is tried. Beyond: it is passed over. Some compile the
 /// graph for minutes.
 pub const PROBE_DEADLINE: Duration = Duration::from_mins(15);

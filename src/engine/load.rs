@@ -3,7 +3,7 @@
 use std::{path::PathBuf, sync::Arc};
 
 use super::{
-    Graph, GraphError, GraphOptions, PassedOver, Placement, ProbeRequest, Provider, RuntimeError,
+    Graph, GraphError, GraphOptions, Need, PassedOver, Placement, ProbeRequest, Provider, Room, RuntimeError,
     load_runtime,
     probe::try_provider,
     provider::Watch,
@@ -30,6 +30,8 @@ pub struct EngineOptions {
     pub providers: Vec<Provider>,
     /// The program in which providers are tried before they are used (`PROGRAM probe`); `None`: they are not.
     pub probe: Option<PathBuf>,
+    /// Memory that can be had; `None`: a model is loaded whether it fits or not.
+    pub room: Option<Room>,
     /// Sequences at once.
     pub slots: usize,
     /// Tokens of one slot.
@@ -50,6 +52,12 @@ pub enum LoadError {
     Graph(#[from] GraphError),
     #[error("the package has no variant for `{wanted}`; it has variants for {found}")]
     NoVariant { wanted: String, found: String },
+    #[error(
+        "the model needs {need}; {} MB can be had. Take less `engine.context` or fewer `engine.slots`, a smaller model or \
+         one with fewer bits, or free memory; `engine.check_memory = false` loads it all the same",
+        .room / 1_000_000
+    )]
+    TooLarge { need: Need, room: u64 },
     #[error("{0}")]
     Provider(String),
     #[error("no execution provider runs the model. {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
@@ -146,9 +154,9 @@ fn open_tried(
     provider: &Provider,
     report: &mut dyn FnMut(LoadStage),
 ) -> Result<(Graph, Variant, Option<Placement>), LoadError> {
+    fits(options, package, variant_for(package, provider)?)?;
     let mut placement = None;
     if let Some(program) = options.probe.as_deref().filter(|_| !provider.is_cpu()) {
-        variant_for(package, provider)?;
         report(LoadStage::Provider);
         let request = ProbeRequest {
             runtime: options.runtime.clone(),
@@ -164,6 +172,14 @@ fn open_tried(
     let sizes = GraphOptions { slots: options.slots, context: options.context, threads: options.threads };
     let (graph, variant) = open_on(package, provider, &sizes, None, &mut || report(LoadStage::SelfTest))?;
     Ok((graph, variant, placement))
+}
+
+fn fits(options: &EngineOptions, package: &Package, variant: &Variant) -> Result<(), LoadError> {
+    let need = Need::of(package, variant, options.slots, options.context);
+    match options.room.as_ref().and_then(Room::bytes) {
+        Some(room) if need.total() > room => Err(LoadError::TooLarge { need, room }),
+        _ => Ok(()),
+    }
 }
 
 /// Opens the package on one provider and runs its self-test, before which `testing` is told.

@@ -11,6 +11,7 @@
 mod border;
 mod calls;
 mod ffi;
+mod fit;
 mod graph;
 mod guard;
 mod job;
@@ -18,6 +19,7 @@ mod load;
 mod plan;
 mod probe;
 mod provider;
+mod running;
 mod runtime;
 mod sample;
 mod sequence;
@@ -31,6 +33,7 @@ use std::{io, sync::Arc, thread::JoinHandle};
 use tokio::sync::{mpsc, watch};
 
 pub use calls::{Begun, Calling};
+pub use fit::{Need, Room};
 pub use graph::{Graph, GraphError, GraphOptions};
 pub use job::{Cancel, CancelFlag, Command, Job};
 pub use load::{EngineOptions, LoadError};

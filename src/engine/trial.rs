@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{
     Graph, PassedOver,
-    load::{EngineOptions, load},
+    load::{EngineOptions, LoadError, load},
     state::{LoadStage, Model},
 };
 use crate::{
@@ -16,8 +16,23 @@ use crate::{
 pub(super) enum NotLoaded {
     /// There is nothing to load.
     Absent,
-    /// It cannot be loaded; says why and what to do.
-    Failed(String),
+    /// It cannot be loaded.
+    Failed(Failure),
+}
+
+/// Why a model cannot be loaded.
+pub(super) struct Failure {
+    /// In words that say what to do.
+    pub(super) why: String,
+    /// It only lacks memory: so many bytes would do.
+    pub(super) needs: Option<u64>,
+}
+
+impl Failure {
+    fn of(error: &LoadError, why: String) -> Self {
+        let needs = if let LoadError::TooLarge { need, .. } = error { Some(need.total()) } else { None };
+        Self { why, needs }
+    }
 }
 
 /// Loads the package that is pinned or activated. One on trial that fails gives its place back to the one before
@@ -29,7 +44,8 @@ pub(super) fn load_chosen(
     report: &mut dyn FnMut(LoadStage),
 ) -> Result<(Graph, Arc<Model>), NotLoaded> {
     let Some(shelf) = options.shelf.clone() else {
-        return load(options, unsound, clock, report).map_err(|e| NotLoaded::Failed(e.to_string()));
+        return load(options, unsound, clock, report)
+            .map_err(|error| NotLoaded::Failed(Failure::of(&error, error.to_string())));
     };
     loop {
         let Some(Load { name, dir }) = begin(&shelf) else { return Err(NotLoaded::Absent) };
@@ -43,11 +59,12 @@ pub(super) fn load_chosen(
                         tracing::error!(package = %name, "it did not pass its trial, the former package comes back: {why}");
                         continue;
                     }
-                    Ok(false) => return Err(NotLoaded::Failed(with_return(&shelf, &why))),
+                    Ok(false) => {
+                        return Err(NotLoaded::Failed(Failure::of(&error, with_return(&shelf, &why))));
+                    }
                     Err(trouble) => {
-                        return Err(NotLoaded::Failed(format!(
-                            "{why}; and the former package cannot be brought back: {trouble}"
-                        )));
+                        let why = format!("{why}; and the former package cannot be brought back: {trouble}");
+                        return Err(NotLoaded::Failed(Failure::of(&error, why)));
                     }
                 }
             }

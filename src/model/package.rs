@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{FileEntry, MANIFEST_FILE, Manifest, PackageError, published};
+use super::{Convention, FileEntry, MANIFEST_FILE, Manifest, PackageError, Variant, published};
 use crate::domain::limits;
 
 /// A package whose manifest is sound and whose files have the sizes it gives. Their content
@@ -38,6 +38,28 @@ impl Package {
             package.check_size(entry, &metadata(&package.path(entry))?)?;
         }
         Ok(package)
+    }
+
+    /// Bytes of a variant's graphs and of the data beside them.
+    pub fn weights_bytes(&self, variant: &Variant) -> u64 {
+        let mut graphs = vec![variant.graph.as_str()];
+        if let Convention::Published { table: Some(table) } = &variant.convention {
+            graphs.push(table);
+        }
+        let belongs = |path: &str| graphs.iter().any(|graph| path.starts_with(graph));
+        let files = &self.manifest.files;
+        if !files.is_empty() {
+            return files.iter().filter(|file| belongs(&file.path)).map(|file| file.bytes).sum();
+        }
+        // Nobody has listed them.
+        let size = |path: String| fs::metadata(self.dir.join(path)).map_or(0, |metadata| metadata.len());
+        let folders = ["", "onnx/"].map(|folder| (folder, fs::read_dir(self.dir.join(folder))));
+        let names = folders.into_iter().flat_map(|(folder, entries)| {
+            let names =
+                entries.into_iter().flatten().filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+            names.map(move |name| format!("{folder}{name}")).collect::<Vec<_>>()
+        });
+        names.filter(|name| belongs(name)).map(size).sum()
     }
 
     /// Where a file of the package lies.

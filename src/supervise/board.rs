@@ -10,6 +10,18 @@ use crate::{
     host::{Board, BoardState, HeatOverrides, Judge, Roots, State},
 };
 
+/// The board as it is configured.
+pub fn of(config: &Config) -> Board {
+    let b = &config.board;
+    let roots = Roots { sys: b.sys.clone(), proc: b.proc.clone(), store: config.store.path.clone() };
+    let heat = HeatOverrides {
+        warm: b.warm_c.map(f64::from),
+        hot: b.hot_c.map(f64::from),
+        critical: b.critical_c.map(f64::from),
+    };
+    Board::new(roots, heat)
+}
+
 /// Reads the board and says how it stands. Receivers are woken only when its state changes, not by
 /// each reading.
 pub(super) struct Watch {
@@ -23,15 +35,9 @@ pub(super) struct Watch {
 impl Watch {
     pub(super) fn new(config: &Config, clock: &Arc<dyn Clock>) -> (Self, watch::Receiver<BoardState>) {
         let b = &config.board;
-        let roots = Roots { sys: b.sys.clone(), proc: b.proc.clone(), store: config.store.path.clone() };
-        let heat = HeatOverrides {
-            warm: b.warm_c.map(f64::from),
-            hot: b.hot_c.map(f64::from),
-            critical: b.critical_c.map(f64::from),
-        };
         let (sender, receiver) = watch::channel(BoardState::unknown(clock.boot()));
         let watch = Self {
-            board: Board::new(roots, heat),
+            board: of(config),
             judge: Judge::new(Duration::from_secs(b.calm_s as u64), clock.boot()),
             every: Duration::from_secs(b.poll_s as u64),
             clock: Arc::clone(clock),

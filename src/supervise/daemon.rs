@@ -1,6 +1,10 @@
 //! One run of the daemon, from its sockets to its last word.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    io,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use tokio::{
     sync::{mpsc, watch},
@@ -9,7 +13,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    board::Watch,
+    board::{self, Watch},
     broker::Broker,
     parts, remotes,
     rules::{Reread, Rules},
@@ -22,7 +26,7 @@ use super::{
 use crate::{
     config::Config,
     domain::{Clock, SystemClock, limits},
-    engine::{Engine, EngineOptions, EngineState, EngineStats, Provider},
+    engine::{Engine, EngineOptions, EngineState, EngineStats, Provider, Room},
     host,
     model::Shelf,
     observe::Metrics,
@@ -285,6 +289,7 @@ fn start_engine(config: &Config, clock: &Arc<dyn Clock>) -> io::Result<EnginePar
         verified: config.store.path.join("verified.json"),
         providers: config.model.providers.iter().map(|name| provider(config, name)).collect(),
         probe: std::env::current_exe().ok(),
+        room: config.engine.check_memory.then(|| room(config, clock)),
         slots: config.engine.slots,
         context: config.engine.context,
         threads: host::engine_threads(config.engine.threads),
@@ -292,6 +297,12 @@ fn start_engine(config: &Config, clock: &Arc<dyn Clock>) -> io::Result<EnginePar
     let engine = Engine::start(options, Arc::clone(clock))?;
     let (state, stats) = (engine.state.clone(), Arc::clone(&engine.stats));
     Ok((Some(engine), state, stats))
+}
+
+/// The memory that can be had, as the board says at that moment.
+fn room(config: &Config, clock: &Arc<dyn Clock>) -> Room {
+    let (board, clock) = (Mutex::new(board::of(config)), Arc::clone(clock));
+    Room::new(move || board.lock().unwrap_or_else(PoisonError::into_inner).read(&*clock).memory.room())
 }
 
 /// An execution provider with what its `[[provider]]` says, where it has one.

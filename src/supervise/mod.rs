@@ -20,5 +20,6 @@ mod tokens;
 mod upkeep;
 mod vital;
 
+pub use board::of as board_of;
 pub use broker::free_port;
 pub use daemon::{StartError, provider, run};

@@ -76,7 +76,7 @@ fn a_sound_device_is_called_sound_with_and_without_its_daemon() {
     alone.is("disk", "good", "MB are free", "");
     alone.is("runtime", "good", "ONNX Runtime 1.", "");
     alone.is("model", "good", "up to 512 tokens; nothing vouches", "");
-    alone.is("memory", "good", "that are available", "");
+    alone.is("memory", "good", "MB can be had", "");
     alone.is("policy", "good", "nothing leaves", "");
 
     let with = toml(dir.path(), package.path(), "")
@@ -117,12 +117,27 @@ fn everything_that_is_wrong_is_told_at_once_each_with_what_to_do() {
 #[test]
 fn a_model_that_does_not_fit_is_told_with_figures() {
     let (dir, package) = (tempfile::tempdir().unwrap(), package());
-    fs::write(dir.path().join("meminfo"), "MemTotal: 4096 kB\nMemAvailable: 2048 kB\n").unwrap();
+    fs::write(dir.path().join("meminfo"), "MemTotal: 65536 kB\nMemAvailable: 65536 kB\n").unwrap();
     let board =
         format!("[board]\nproc = \"{}\"\n[engine]\ncontext = 512\nslots = 16\n", dir.path().display());
     // 16 slots of 512 tokens, 2 layers, keys and values of 2 heads of 16 numbers of 4 bytes.
     let said = doctor(dir.path(), &toml(dir.path(), package.path(), &board), &[]);
-    said.is("memory", "bad", "a cache of 4 MB do not fit into the 2 MB", "`engine.slots`");
+    said.is("memory", "bad", "5 of KV cache, 64 to work with; 67 MB can be had", "`engine.slots`");
+    // The daemon says the same, and loads it only when it is told to.
+    let package = format!("model.package={}", package.path().display());
+    let proc = format!("board.proc={}", dir.path().display());
+    let runtime = format!("runtime.onnxruntime={}", cached("onnxruntime/libonnxruntime.so").display());
+    let settings = [package, proc, runtime, "engine.context=512".into(), "engine.slots=16".into()];
+    let settings: Vec<&str> = settings.iter().map(String::as_str).collect();
+    let daemon = Daemon::start_without_model("", &settings);
+    let failed = daemon.status_when("the model is refused", |status| status["state"] == "failed");
+    let reason = failed["reason"].as_str().unwrap();
+    assert!(reason.contains("5 of KV cache") && reason.contains("67 MB can be had"), "{reason}");
+    let other = Daemon::start_without_model("", &[&settings[..], &["engine.check_memory=false"]].concat());
+    other.status_when("it is loaded all the same", |status| status["state"] == "ready");
+    // Somebody gives memory back.
+    fs::write(dir.path().join("meminfo"), "MemTotal: 655360 kB\nMemAvailable: 655360 kB\n").unwrap();
+    daemon.status_when("it fits now, and is loaded", |status| status["state"] == "ready");
 }
 
 #[cfg(target_arch = "x86_64")]

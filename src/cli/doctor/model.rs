@@ -9,7 +9,7 @@ use super::{DoctorArgs, Failure, Finding};
 use crate::{
     config::Config,
     domain::CPU_PROVIDER,
-    engine::{ProbeRequest, load_runtime, try_provider},
+    engine::{Need, ProbeRequest, load_runtime, try_provider},
     host,
     model::{ChatTemplate, Package, Shelf, Tokenizer},
     supervise::provider,
@@ -110,7 +110,7 @@ fn described(package: &Package, args: &DoctorArgs) -> Finding {
     Finding::good("model", says)
 }
 
-/// Weights and cache at least; what a run needs beside them is not counted.
+/// Of the first variant.
 fn memory(package: &Package, config: &Config, board: &Board<'_>) -> Finding {
     let mb = |bytes: u64| bytes / 1_000_000;
     let loaded = board.status.filter(|status| status["state"] == "ready");
@@ -120,24 +120,17 @@ fn memory(package: &Package, config: &Config, board: &Board<'_>) -> Finding {
             format!("the daemon has the model loaded and takes {} MB", mb(resident)),
         );
     }
-    let manifest = &package.manifest;
-    let weights: u64 = manifest.files.iter().map(|f| f.bytes).sum();
-    let context = config.engine.context.min(manifest.context);
-    let (cache, kv) = (manifest.cache, manifest.variants[0].kv.bytes());
-    let cache =
-        (2 * cache.layers * cache.heads * cache.head_width * kv * context * config.engine.slots) as u64;
-    let says = format!("weights of {} MB and a cache of {} MB", mb(weights), mb(cache));
+    let need = Need::of(package, &package.manifest.variants[0], config.engine.slots, config.engine.context);
+    let says = format!("the model needs {need}");
     match board.room {
-        Some(available) if weights + cache > available => Finding::bad(
+        Some(room) if need.total() > room => Finding::bad(
             "memory",
-            format!("{says} do not fit into the {} MB that are available", mb(available)),
+            format!("{says}; {} MB can be had", mb(room)),
             "take fewer `engine.slots` or less `engine.context`, a smaller model, or a precision with fewer bits",
         ),
-        Some(available) => {
-            Finding::good("memory", format!("{says}, of {} MB that are available", mb(available)))
-        }
+        Some(room) => Finding::good("memory", format!("{says}; {} MB can be had", mb(room))),
         None => {
-            Finding::attention("memory", format!("{says}; what is available is not told"), "look with `free`")
+            Finding::attention("memory", format!("{says}; what can be had is not told"), "look with `free`")
         }
     }
 }

@@ -6,20 +6,14 @@ use super::Finding;
 use crate::{
     config::Config,
     domain::{Clock, SystemClock},
-    host::{Board, HeatOverrides, Reading, Roots},
+    host::Reading,
+    supervise::board_of,
 };
 
 /// What was found, and the bytes of memory that can be had.
 pub(super) fn look(config: &Config) -> (Vec<Finding>, Option<u64>) {
     let clock = SystemClock::new();
-    let b = &config.board;
-    let heat = HeatOverrides {
-        warm: b.warm_c.map(f64::from),
-        hot: b.hot_c.map(f64::from),
-        critical: b.critical_c.map(f64::from),
-    };
-    let roots = Roots { sys: b.sys.clone(), proc: b.proc.clone(), store: config.store.path.clone() };
-    let reading = Board::new(roots, heat).read(&clock);
+    let reading = board_of(config).read(&clock);
     let findings = vec![disk(config, &reading), time(&clock), warmth(&reading), supply(&reading)];
     (findings, reading.memory.room())
 }
