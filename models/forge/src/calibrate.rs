@@ -10,7 +10,7 @@ use std::path::Path;
 use outpost::model::KvType;
 
 use crate::{
-    Result,
+    Error, Result,
     arch::{Decoder, Site},
     cut::{chain, cut},
     graph::{Importance, Plan, Store},
@@ -46,6 +46,12 @@ pub fn sample_tokens(path: Option<&Path>, tokenizer: &tokenizers::Tokenizer) -> 
     }
     let mut tokens = encode(tokenizer, text)?;
     tokens.truncate(limits::SAMPLE_TOKENS_MAX);
+    if tokens.len() < limits::SAMPLE_TOKENS_MIN {
+        let (found, least) = (tokens.len(), limits::SAMPLE_TOKENS_MIN);
+        return Err(Error::Usage(format!(
+            "the sample has {found} tokens, and fewer than {least} show nothing of a model; take some pages of text"
+        )));
+    }
     Ok(tokens)
 }
 

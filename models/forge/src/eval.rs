@@ -16,6 +16,7 @@ use crate::{
     progress::Progress,
     recipe::Weights,
     runtime::Model,
+    source::Origin,
     text::{encode, read_text},
 };
 
@@ -46,6 +47,7 @@ pub fn eval(model: &Path, text: &Path, windows: Windows, progress: &dyn Progress
     if model.join(MANIFEST_FILE).is_file() {
         return eval_package(model, text, windows, progress);
     }
+    let own = Origin::open(model)?.describe()?.context;
     let home = import::scratch()?;
     let destination = home.path().join("source");
     let options = Options {
@@ -57,7 +59,8 @@ pub fn eval(model: &Path, text: &Path, windows: Windows, progress: &dyn Progress
         zero_points: false,
         name: None,
         licence: None,
-        context: Some(windows.tokens),
+        // Room for the self-test as well, however short the windows.
+        context: Some(windows.tokens.max(limits::EVAL_CONTEXT_MIN.min(own))),
         sample: None,
         force: false,
     };
@@ -78,8 +81,11 @@ fn eval_package(dir: &Path, text: &Path, windows: Windows, progress: &dyn Progre
             windows.tokens
         )));
     }
-    let tokenizer = tokenizers::Tokenizer::from_file(dir.join("tokenizer.json"))
-        .map_err(|e| Error::Unsupported(format!("`{}`: {e}", dir.join("tokenizer.json").display())))?;
+    let path = dir.join("tokenizer.json");
+    let unreadable = |e| Error::Unsupported(format!("`{}`: {e}", path.display()));
+    let mut tokenizer = tokenizers::Tokenizer::from_file(&path).map_err(unreadable)?;
+    // As the daemon has it.
+    tokenizer.with_truncation(None).map_err(unreadable)?.with_padding(None);
     let tokens = encode(&tokenizer, &read_text(text, limits::EVAL_TEXT_BYTES_MAX)?)?;
     let graph = dir.join(&variant.graph);
     let mut model = Model::open(&graph, manifest.cache, variant.kv, manifest.vocabulary);

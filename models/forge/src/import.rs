@@ -56,6 +56,12 @@ pub fn import(options: &Options, progress: &dyn Progress) -> Result<Manifest> {
     let name = package_name(options)?;
     let context = context(options, &decoder)?;
     let tokenizer = origin.tokenizer(decoder.vocabulary, context)?;
+    let least = selftest::least_context(&tokenizer);
+    if context < least {
+        return Err(Error::Usage(format!(
+            "--context {context}: the self-test alone takes {least} positions"
+        )));
+    }
     let staging = Staging::create(&options.destination, options.force)?;
 
     let (recipe, cache, importance) =

@@ -10,6 +10,16 @@ pub const METADATA_ENTRIES_MAX: u64 = 4096;
 pub const TENSORS_MAX: u64 = 65_536;
 /// Header of a GGUF file (metadata and tensor table), bytes. A vocabulary of 262,144 takes 16 MB.
 pub const HEADER_BYTES_MAX: u64 = 256 * MIB;
+/// Header of a safetensors file, and an index of several, bytes. 720 tensors take 100 KB.
+pub const SAFETENSORS_HEADER_BYTES_MAX: u64 = 16 * MIB;
+/// Scales of all 8-bit tensors of a model together, numbers. Ministral 3 with blocks of 128 has 210,000.
+pub const SCALES_MAX: usize = 1 << 25;
+/// Tokens of a text sample. Fewer show nothing: a usage error.
+pub const SAMPLE_TOKENS_MIN: usize = 64;
+/// One word of a `tekken.json`, bytes.
+pub const TEKKEN_WORD_BYTES_MAX: usize = 512;
+/// Merges that the words of a `tekken.json` make, all their bytes together.
+pub const TEKKEN_MERGES_BYTES_MAX: usize = 64 * MIB as usize;
 /// A metadata key or tensor name, bytes.
 pub const NAME_BYTES_MAX: u64 = 256;
 /// One string value, bytes. Chat templates reach 20 KB.
@@ -50,6 +60,8 @@ pub const SAMPLE_CHUNK_TOKENS: usize = 512;
 pub const EVAL_TEXT_BYTES_MAX: u64 = 16 * MIB;
 /// Tokens of one window of `eval`. Beyond: a usage error.
 pub const EVAL_WINDOW_TOKENS_MAX: usize = 8192;
+/// Positions of the package that `eval` makes of a source, at least.
+pub const EVAL_CONTEXT_MIN: usize = 256;
 /// Rows of logits that one run of `eval` asks for; 64 rows of a vocabulary of 131,072 are 33 MB.
 pub const EVAL_ROWS: usize = 64;
 

@@ -25,6 +25,12 @@ const TOKENS: usize = 12;
 /// the answer's tokens leads: half of it could make another token win.
 const TOLERANCE: f32 = 0.5;
 
+/// Positions that the shortest prompt takes with its answer.
+pub fn least_context(tokenizer: &Tokenizer) -> usize {
+    let tokens = |text: &str| tokenizer.model.encode_fast(text, true).map_or(0, |ids| ids.get_ids().len());
+    PROMPTS.map(tokens).into_iter().min().unwrap_or(0) + TOKENS
+}
+
 /// Runs every prompt and keeps the one whose tokens lead by the largest margin.
 pub fn make(
     chain: &mut Chain,

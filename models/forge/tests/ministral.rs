@@ -106,6 +106,7 @@ fn logits(
 }
 
 fn farthest(a: &[f32], b: &[f32]) -> f32 {
+    assert!(a.iter().chain(b).all(|x| x.is_finite()), "logits are numbers");
     assert_eq!(a.len(), b.len());
     a.iter().zip(b).map(|(x, y)| (x - y).abs()).fold(0.0, f32::max)
 }

@@ -278,3 +278,24 @@ fn the_real_tokenizer_gives_the_published_tokens() {
     let ids = tokenizer.model.encode(text, false).unwrap().get_ids().to_vec();
     assert_eq!(tokenizer.model.decode(&ids, false).unwrap(), text);
 }
+
+#[test]
+fn what_cannot_be_calibrated_or_tested_is_refused_before_the_work() {
+    let home = tempfile::tempdir().unwrap();
+    let source = source(home.path(), &tiny::model());
+    let sample = home.path().join("sample.txt");
+    fs::write(&sample, "").unwrap();
+    let into = |name: &str| home.path().join(name);
+    let empty = Options {
+        sample: Some(sample),
+        ..options(&source, &into("empty"), Weights::Mixed, KvType::Int8, 32)
+    };
+    let error = import::import(&empty, &Silent).unwrap_err();
+    assert!(matches!(&error, Error::Usage(why) if why.contains("the sample has 0 tokens")), "{error}");
+    for context in [0, 24] {
+        let short = options(&source, &into("short"), Weights::F32, KvType::F32, 32);
+        let error = import::import(&Options { context: Some(context), ..short }, &Silent).unwrap_err();
+        assert!(matches!(&error, Error::Usage(why) if why.contains("the self-test alone takes")), "{error}");
+    }
+    assert!(!into("empty").exists() && !into("short").exists());
+}

@@ -75,7 +75,7 @@ fn headers_that_lie_are_refused_by_what_they_say() {
         ("/shape", json!([u64::MAX, u64::MAX]), "too large"),
         ("/shape", json!("x"), "shape"),
         ("/dtype", json!(7), "dtype"),
-        ("/dtype", json!("I64"), "is missing"),
+        ("/dtype", json!("I64"), "I64"),
     ] {
         let copy = Copy::of("fp8");
         copy.header(|header| *header[Q].pointer_mut(pointer).unwrap() = value);
@@ -158,14 +158,131 @@ fn a_model_of_another_kind_is_called_by_its_name() {
         config["text_config"]["tie_word_embeddings"] = json!(false);
     });
     assert!(copy.describe().unwrap().output.is_some());
-    copy.header(|header| {
-        let output = header["lm_head.weight"].take();
-        header.as_object_mut().unwrap().remove("lm_head.weight");
-        header["model.layers.0.self_attn.q_proj.bias"] = output;
-    });
+    let rename = |copy: &Copy, to: &str| {
+        copy.header(|header| {
+            let output = header["lm_head.weight"].take();
+            header.as_object_mut().unwrap().remove("lm_head.weight");
+            header[to] = output;
+        });
+    };
+    rename(&copy, "model.layers.0.self_attn.q_proj.bias");
     copy.refused("lm_head.weight");
+    copy.config(|config| {
+        config["tie_word_embeddings"] = json!(true);
+        config["text_config"]["tie_word_embeddings"] = json!(true);
+    });
+    copy.refused("q_proj.bias");
+    let copy = Copy::of("small");
+    copy.config(|config| {
+        config["tie_word_embeddings"] = json!(true);
+        config["text_config"]["tie_word_embeddings"] = json!(true);
+    });
+    rename(&copy, "model.layers.0.self_attn.rotary_emb.inv_freq");
+    assert!(
+        copy.describe().unwrap().output.is_none(),
+        "old checkpoints keep what follows from the configuration"
+    );
+    let copy = Copy::of("small");
     fs::write(copy.path("config.json"), "{").unwrap();
     copy.refused("config.json");
     fs::remove_file(copy.path("config.json")).unwrap();
     copy.refused("config.json");
+}
+
+#[test]
+fn a_configuration_that_says_a_thing_by_two_names_is_read() {
+    let copy = Copy::of("hf");
+    let before = copy.describe().unwrap().rope;
+    copy.config(|config| {
+        config["text_config"]["rope_parameters"]["type"] = json!("yarn");
+        config["text_config"]["rope_scaling"] = config["text_config"]["rope_parameters"].clone();
+    });
+    assert_eq!(copy.describe().unwrap().rope, before);
+    copy.config(|config| {
+        let rope = config["text_config"]["rope_parameters"].as_object_mut().unwrap();
+        rope.remove("rope_type");
+    });
+    assert_eq!(copy.describe().unwrap().rope, before);
+    for kind in ["yarn", "linear", "llama3"] {
+        copy.config(|config| {
+            config["text_config"]["rope_parameters"] = json!({"rope_type": kind, "rope_theta": 1e6});
+        });
+        copy.refused("has no `factor`");
+    }
+}
+
+#[test]
+fn an_output_matrix_that_differs_from_the_table_is_not_taken_for_it() {
+    let copy = Copy::of("small");
+    copy.config(|config| {
+        config["tie_word_embeddings"] = json!(true);
+        config["text_config"]["tie_word_embeddings"] = json!(true);
+    });
+    assert!(copy.describe().unwrap().output.is_some(), "transformers does not tie them either");
+    // The same numbers twice: the table kept a second time.
+    let path = copy.path("model.safetensors");
+    let mut bytes = fs::read(&path).unwrap();
+    let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let header: Value = serde_json::from_slice(&bytes[8..8 + length]).unwrap();
+    let place = |end: &str| {
+        let (_, entry) = header.as_object().unwrap().iter().find(|(name, _)| name.ends_with(end)).unwrap();
+        let ends: [usize; 2] = serde_json::from_value(entry["data_offsets"].clone()).unwrap();
+        8 + length + ends[0]..8 + length + ends[1]
+    };
+    let table = bytes[place("embed_tokens.weight")].to_vec();
+    bytes[place("lm_head.weight")].copy_from_slice(&table);
+    fs::write(&path, bytes).unwrap();
+    assert!(copy.describe().unwrap().output.is_none());
+}
+
+#[test]
+fn a_small_file_does_not_stand_for_a_large_model() {
+    let copy = Copy::of("fp8");
+    copy.header(|header| {
+        let scale = header[&format!("{Q}_scale_inv")].clone();
+        header["again"] = scale;
+    });
+    copy.refused("overlap");
+    let copy = Copy::of("fp8");
+    copy.header(|header| {
+        header["nothing"] = json!({"dtype": "F32", "shape": [0, 1_u64 << 62], "data_offsets": [0, 0]});
+    });
+    copy.refused("dimensions is 0");
+    for (key, value) in
+        [("head_dim", 4_000_000_000_000_u64), ("num_key_value_heads", 1 << 63), ("head_dim", u64::MAX)]
+    {
+        let copy = Copy::of("hf");
+        copy.config(|config| config["text_config"][key] = json!(value));
+        copy.refused("limit");
+    }
+    for text in ["[]", "1", "null"] {
+        let copy = Copy::of("hf");
+        fs::write(copy.path("config.json"), text).unwrap();
+        copy.refused("no object");
+    }
+}
+
+#[test]
+fn two_sets_of_weights_are_not_chosen_between() {
+    let copy = Copy::of("hf");
+    let other = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/ministral/fp8/model.safetensors");
+    fs::copy(other, copy.path("model.safetensors")).unwrap();
+    copy.refused("two sets of weights");
+}
+
+#[test]
+fn scales_that_are_turned_round_are_no_scales() {
+    let copy = Copy::of("fp8-blocks");
+    let mut turned = false;
+    copy.header(|header| {
+        for (name, entry) in header.as_object_mut().unwrap() {
+            let shape = entry["shape"].as_array_mut().filter(|_| name.ends_with("_scale_inv"));
+            if let Some(shape) = shape.filter(|shape| shape.len() == 2 && shape[0] != shape[1]) {
+                shape.reverse();
+                turned = true;
+            }
+        }
+    });
+    assert!(turned);
+    copy.refused("another shape");
 }

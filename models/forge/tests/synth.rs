@@ -54,6 +54,7 @@ fn logits(home: &Path, source: &str, weights: Weights) -> Vec<f32> {
 }
 
 fn farthest(a: &[f32], b: &[f32]) -> f32 {
+    assert!(a.iter().chain(b).all(|x| x.is_finite()), "logits are numbers");
     a.iter().zip(b).map(|(x, y)| (x - y).abs()).fold(0.0, f32::max)
 }
 

@@ -117,14 +117,15 @@ fn rope(keys: &Keys<'_>, head_width: usize) -> Result<(Rope, Option<usize>)> {
         let key = keys.key("rope.freq_base");
         return Err(Error::Unsupported(format!("metadata `{key}`: {theta} is not above 1")));
     }
-    let factor = keys.number("rope.scaling.factor")?.unwrap_or(1.0);
+    // `scale_linear` is what old files call it; a factor without a type is linear.
+    let factor = keys.number("rope.scaling.factor")?.or(keys.number("rope.scale_linear")?).unwrap_or(1.0);
     let own = own_divisors(keys.gguf, head_width / 2)?;
     if factor <= 0.0 || own.iter().flatten().any(|f| *f <= 0.0 || !f.is_finite()) {
         return Err(Error::Unsupported("rotary scaling factors are not positive".to_owned()));
     }
     let divisor = match keys.text("rope.scaling.type")? {
-        None | Some("none") => 1.0,
-        Some("linear") => factor,
+        Some("none") => 1.0,
+        None | Some("linear") => factor,
         Some("yarn") if own.is_none() => {
             let original = keys.count("rope.scaling.original_context_length", limits::CONTEXT_MAX)?;
             return Ok((yarn(keys, factor, original)?.rope(theta, head_width), Some(original)));

@@ -33,6 +33,11 @@ const OUTPUTS: [&str; 3] = ["lm_head.weight", "language_model.lm_head.weight", "
 const BESIDE: [&str; 4] =
     ["vision_tower.", "multi_modal_projector.", "model.vision_tower.", "model.multi_modal_projector."];
 
+/// Whether a tensor is no part of the language model.
+pub fn is_beside(name: &str) -> bool {
+    BESIDE.iter().any(|known| name.starts_with(known))
+}
+
 /// `config.json`, or its `text_config`, as far as it matters.
 #[derive(Debug, Deserialize)]
 struct Config {
@@ -55,8 +60,10 @@ struct Config {
 
 #[derive(Debug, Deserialize)]
 struct RopeParameters {
-    #[serde(alias = "type")]
     rope_type: Option<String>,
+    /// The same by its older name; files for both have both.
+    #[serde(rename = "type")]
+    kind: Option<String>,
     rope_theta: Option<f64>,
     factor: Option<f64>,
     original_max_position_embeddings: Option<usize>,
@@ -80,6 +87,9 @@ pub fn shape(config: &str, tensors: &dyn Tensors) -> Result<Shape> {
 pub fn named_shape(config: &str, names: impl FnOnce(Option<bool>) -> Result<Names>) -> Result<Shape> {
     let bad = |e: serde_json::Error| Error::Unsupported(format!("`config.json`: {e}"));
     let whole: Value = serde_json::from_str(config).map_err(bad)?;
+    if !whole.is_object() {
+        return Err(Error::Unsupported("`config.json` is no object".to_owned()));
+    }
     let text = whole.get("text_config").filter(|text| text.is_object()).unwrap_or(&whole);
     let config = Config::deserialize(text).map_err(bad)?;
     let architecture = architecture(&config)?;
@@ -88,7 +98,7 @@ pub fn named_shape(config: &str, names: impl FnOnce(Option<bool>) -> Result<Name
     let width = count("hidden_size", config.hidden_size, limits::WIDTH_MAX)?;
     let heads = count("num_attention_heads", config.num_attention_heads, limits::WIDTH_MAX)?;
     let head_width = match config.head_dim {
-        Some(width) => width,
+        Some(_) => count("head_dim", config.head_dim, limits::WIDTH_MAX)?,
         None => width / heads,
     };
     let context = count("max_position_embeddings", config.max_position_embeddings, usize::MAX)?;
@@ -98,7 +108,10 @@ pub fn named_shape(config: &str, names: impl FnOnce(Option<bool>) -> Result<Name
         width,
         layers: count("num_hidden_layers", config.num_hidden_layers, limits::LAYERS_MAX)?,
         heads,
-        kv_heads: config.num_key_value_heads.unwrap_or(heads),
+        kv_heads: match config.num_key_value_heads {
+            Some(_) => count("num_key_value_heads", config.num_key_value_heads, limits::WIDTH_MAX)?,
+            None => heads,
+        },
         head_width,
         feed_forward: count("intermediate_size", config.intermediate_size, limits::WIDTH_MAX)?,
         context: context.min(limits::CONTEXT_MAX),
@@ -139,9 +152,9 @@ fn tensor_names(tensors: &dyn Tensors, tied: Option<bool>) -> Result<Names> {
     let output = OUTPUTS.into_iter().find(|name| tensors.tensor(name).is_some());
     let mut beside: Vec<String> = BESIDE.map(str::to_owned).into();
     let output = match (tied, output) {
-        // Some checkpoints keep the table twice.
-        (Some(true), output) => {
-            beside.extend(output.map(str::to_owned));
+        // Some checkpoints keep the table twice. One that differs is no table: transformers takes it as it is.
+        (Some(true), Some(output)) if same(tensors, &format!("{prefix}embed_tokens.weight"), output)? => {
+            beside.push(output.to_owned());
             None
         }
         (Some(false), None) => {
@@ -162,6 +175,25 @@ fn tensor_names(tensors: &dyn Tensors, tied: Option<bool>) -> Result<Names> {
     })
 }
 
+/// Whether two tensors hold the same numbers, in the same format.
+fn same(tensors: &dyn Tensors, one: &str, other: &str) -> Result<bool> {
+    let (Some(a), Some(b)) = (tensors.tensor(one), tensors.tensor(other)) else { return Ok(false) };
+    if (a.format, a.rows, a.columns) != (b.format, b.rows, b.columns) {
+        return Ok(false);
+    }
+    let each = (limits::CHUNK_BYTES / a.row_bytes.max(1)).max(1);
+    let (mut left, mut right) = (Vec::new(), Vec::new());
+    for first in (0..a.rows).step_by(each) {
+        let count = each.min(a.rows - first);
+        tensors.read_rows(a, first, count, &mut left)?;
+        tensors.read_rows(b, first, count, &mut right)?;
+        if left != right {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 fn rope(config: &Config, head_width: usize, context: usize) -> Result<(Rope, Option<QueryScale>)> {
     let no = |reason: String| Err(Error::Unsupported(format!("`config.json`: {reason}")));
     let parameters = config.rope_parameters.as_ref().or(config.rope_scaling.as_ref());
@@ -172,23 +204,29 @@ fn rope(config: &Config, head_width: usize, context: usize) -> Result<(Rope, Opt
     let Some(parameters) = parameters else {
         return Ok((Rope::plain(theta, head_width, 1.0, None), None));
     };
-    let factor = parameters.factor.unwrap_or(1.0);
+    let kind = parameters.rope_type.as_deref().or(parameters.kind.as_deref()).unwrap_or("default");
+    let original = parameters.original_max_position_embeddings.unwrap_or(context);
+    let original = count("original_max_position_embeddings", Some(original), limits::CONTEXT_MAX)?;
+    let factor = match (kind, parameters.factor, parameters.original_max_position_embeddings) {
+        (_, Some(factor), _) => factor,
+        ("default", None, _) => 1.0,
+        ("yarn", None, Some(original)) => context as f64 / original as f64,
+        _ => return no(format!("rotary scaling `{}` has no `factor`", kind.escape_debug())),
+    };
     if !factor.is_finite() || factor <= 0.0 {
         return no(format!("rotary scaling `factor`: {factor} is not positive"));
     }
-    let original = parameters.original_max_position_embeddings.unwrap_or(context);
-    let original = count("original_max_position_embeddings", Some(original), limits::CONTEXT_MAX)?;
     let scale = parameters.llama_4_scaling_beta.filter(|beta| *beta != 0.0);
     let scale = scale.map(|beta| QueryScale { beta, original });
-    let rope = match parameters.rope_type.as_deref() {
-        None | Some("default") => Rope::plain(theta, head_width, 1.0, None),
-        Some("linear") => Rope::plain(theta, head_width, factor, None),
-        Some("yarn") => yarn(parameters, factor, original).rope(theta, head_width),
-        Some("llama3") => {
+    let rope = match kind {
+        "default" => Rope::plain(theta, head_width, 1.0, None),
+        "linear" => Rope::plain(theta, head_width, factor, None),
+        "yarn" => yarn(parameters, factor, original).rope(theta, head_width),
+        "llama3" => {
             let own = llama3_divisors(parameters, (theta, head_width), (factor, original))?;
             Rope::plain(theta, head_width, 1.0, Some(&own))
         }
-        Some(other) => return no(format!("rotary scaling `{}` is not supported", other.escape_debug())),
+        other => return no(format!("rotary scaling `{}` is not supported", other.escape_debug())),
     };
     Ok((rope, scale))
 }

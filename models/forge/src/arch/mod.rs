@@ -15,7 +15,7 @@ mod shape;
 use outpost::model::CacheShape;
 
 pub use gguf::names as gguf_names;
-pub use huggingface::{named_shape, shape as huggingface_shape};
+pub use huggingface::{is_beside, named_shape, shape as huggingface_shape};
 pub use rope::{QueryScale, Rope, Yarn};
 pub use shape::{Names, Parts, Shape};
 

@@ -33,8 +33,11 @@ impl Scales {
         if high == 0 || wide == 0 {
             return None;
         }
-        let across = columns.div_ceil(wide);
-        (factors.len() == rows.div_ceil(high) * across).then_some(Self { block, across, factors })
+        let (down, across) = (rows.div_ceil(high), columns.div_ceil(wide));
+        // Not only as many: turned round, each block would get another one's scale.
+        let fits = factors.len() == down * across
+            && (shape.len() < 2 || down * across == 1 || *shape == [down, across]);
+        fits.then_some(Self { block, across, factors })
     }
 
     /// Decodes one row.
@@ -107,6 +110,8 @@ mod tests {
     fn scales_that_do_not_fit_are_no_scales() {
         assert!(Scales::new(vec![1.0; 3], &[3, 1], (256, 128), None).is_none());
         assert!(Scales::new(vec![1.0; 2], &[2, 1], (256, 128), None).is_some());
+        assert!(Scales::new(vec![1.0; 8], &[4, 2], (512, 256), None).is_some());
+        assert!(Scales::new(vec![1.0; 8], &[2, 4], (512, 256), None).is_none(), "turned round");
         assert!(Scales::new(vec![1.0; 2], &[2, 1, 1], (256, 128), None).is_none());
         assert!(Scales::new(vec![], &[0, 0], (256, 128), Some([0, 0])).is_none());
     }

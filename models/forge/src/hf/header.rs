@@ -62,7 +62,7 @@ pub(super) fn read(file: &File, path: &Path) -> Result<Vec<Entry>> {
     let mut length = [0; 8];
     file.read_exact_at(&mut length, 0).map_err(Error::io("read", path))?;
     let length = u64::from_le_bytes(length);
-    if length > limits::HEADER_BYTES_MAX || length > size - 8 {
+    if length > limits::SAFETENSORS_HEADER_BYTES_MAX || length > size - 8 {
         return Err(damaged(format!(
             "it claims a header of {length} bytes in a file of {size}: it is cut, or no safetensors file"
         )));
@@ -76,12 +76,22 @@ pub(super) fn read(file: &File, path: &Path) -> Result<Vec<Entry>> {
         return Err(damaged(format!("{count} tensors are more than the limit of {limit}")));
     }
     let tensors = entries.into_iter().filter(|(name, _)| name != "__metadata__");
-    tensors
+    let entries: Vec<Entry> = tensors
         .map(|(name, value)| {
             let shown: String = name.escape_debug().take(limits::NAME_BYTES_MAX as usize).collect();
             entry(name, &value, 8 + length, size).map_err(|why| damaged(format!("tensor `{shown}`: {why}")))
         })
-        .collect()
+        .collect::<Result<_>>()?;
+    // Tensors that share bytes would let a small file stand for a large model.
+    let mut places: Vec<&Entry> = entries.iter().filter(|entry| entry.bytes > 0).collect();
+    places.sort_by_key(|entry| entry.offset);
+    match places.windows(2).find(|pair| pair[0].offset + pair[0].bytes > pair[1].offset) {
+        Some(pair) => {
+            let [one, other] = [pair[0], pair[1]].map(|entry| entry.name.escape_debug().to_string());
+            Err(damaged(format!("tensors `{one}` and `{other}` overlap")))
+        }
+        None => Ok(entries),
+    }
 }
 
 fn entry(name: String, value: &Value, data: u64, size: u64) -> Result<Entry, String> {
@@ -97,6 +107,9 @@ fn entry(name: String, value: &Value, data: u64, size: u64) -> Result<Entry, Str
     };
     if first > end || end > size - data {
         return Err(format!("it lies at {first}..{end}, and the file has {} bytes of data", size - data));
+    }
+    if shape.contains(&0) {
+        return Err("one of its dimensions is 0".to_owned());
     }
     let elements = shape.iter().try_fold(1u64, |all, n| all.checked_mul(*n));
     let elements = elements.filter(|n| *n <= limits::TENSOR_ELEMENTS_MAX).ok_or("it is too large")?;

@@ -44,7 +44,9 @@ impl Repository {
 
     /// What the model is.
     pub fn describe(&self) -> Result<Decoder> {
-        arch::huggingface_shape(&self.config, &self.shards)?.decoder(&self.shards)
+        let shape = arch::huggingface_shape(&self.config, &self.shards)?;
+        self.shards.check_read(arch::is_beside)?;
+        shape.decoder(&self.shards)
     }
 
     /// Its tokenizer.
@@ -55,13 +57,18 @@ impl Repository {
     /// Every entry of `config.json` that is no list and no object.
     pub fn metadata(&self) -> Vec<(String, String)> {
         fn walk(prefix: &str, value: &Value, out: &mut Vec<(String, String)>) {
+            let name = || prefix.strip_prefix('.').unwrap_or(prefix).to_owned();
             match value {
                 Value::Object(entries) => {
-                    entries.iter().for_each(|(key, value)| walk(&format!("{prefix}.{key}"), value, out));
+                    for (key, value) in entries {
+                        // A long key would be repeated by everything in it.
+                        let key: String = key.chars().take(limits::NAME_BYTES_MAX as usize).collect();
+                        walk(&format!("{prefix}.{key}"), value, out);
+                    }
                 }
-                Value::Array(items) => out.push((prefix[1..].to_owned(), format!("{} items", items.len()))),
-                Value::String(text) => out.push((prefix[1..].to_owned(), text.clone())),
-                other => out.push((prefix[1..].to_owned(), other.to_string())),
+                Value::Array(items) => out.push((name(), format!("{} items", items.len()))),
+                Value::String(text) => out.push((name(), text.clone())),
+                other => out.push((name(), other.to_string())),
             }
         }
         let mut out = Vec::new();

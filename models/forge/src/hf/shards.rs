@@ -24,6 +24,8 @@ const INDEX: &str = "model.safetensors.index.json";
 const SCALES: [&str; 2] = ["_scale_inv", "_scale"];
 /// Ends of the names of what such checkpoints keep for 8-bit activations, which are not used here.
 const ACTIVATIONS: [&str; 3] = [".activation_scale", ".input_scale", "_activation_scale"];
+/// Rotary frequencies that old checkpoints keep; they follow from the configuration.
+const FREQUENCIES: &str = ".rotary_emb.inv_freq";
 
 /// Tensors by name.
 pub struct Shards {
@@ -33,6 +35,10 @@ pub struct Shards {
     places: HashMap<String, Place>,
     /// Bytes of each number format as it is stored.
     formats: BTreeMap<&'static str, u64>,
+    /// Tensors of formats that are not read, with the formats.
+    unread: Vec<(String, String)>,
+    /// Scales so far.
+    scales: usize,
 }
 
 struct Place {
@@ -58,8 +64,14 @@ impl Shards {
         if by_name.len() < entries.len() {
             return Err(Error::Unsupported(format!("`{}`: a tensor occurs in two files", dir.display())));
         }
-        let mut shards =
-            Self { files, tensors: Vec::new(), places: HashMap::new(), formats: BTreeMap::new() };
+        let mut shards = Self {
+            files,
+            tensors: Vec::new(),
+            places: HashMap::new(),
+            formats: BTreeMap::new(),
+            unread: Vec::new(),
+            scales: 0,
+        };
         let mut hidden = HashSet::new();
         for (file, entry) in &entries {
             let scales = match entry.kind {
@@ -72,9 +84,13 @@ impl Shards {
             };
             shards.add(*file, entry, scales);
         }
-        shards
-            .tensors
-            .retain(|t| !hidden.contains(&t.name) && !ACTIVATIONS.iter().any(|a| t.name.ends_with(a)));
+        let known = |name: &str| {
+            hidden.contains(name)
+                || ACTIVATIONS.iter().any(|a| name.ends_with(a))
+                || name.ends_with(FREQUENCIES)
+        };
+        shards.tensors.retain(|t| !known(&t.name));
+        shards.unread.retain(|(name, _)| !known(name));
         let kept: HashMap<_, _> =
             shards.tensors.iter().enumerate().map(|(i, t)| (t.name.as_str(), i)).collect();
         shards.places.retain(|name, place| kept.get(name.as_str()).map(|i| place.index = *i).is_some());
@@ -88,6 +104,19 @@ impl Shards {
         formats.into_iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
     }
 
+    /// That every tensor but those that are `beside` the model is of a format that is read.
+    pub fn check_read(&self, beside: impl Fn(&str) -> bool) -> Result<()> {
+        match self.unread.iter().find(|(name, _)| !beside(name)) {
+            Some((name, format)) => Err(Error::Unsupported(format!(
+                "tensor `{}` is of the format {}, which is not read; F32, F16, BF16 and F8_E4M3 are. Weights that \
+                 another program has quantised are not taken",
+                name.escape_debug(),
+                format.escape_debug()
+            ))),
+            None => Ok(()),
+        }
+    }
+
     /// The files, for their digests.
     pub fn files(&self) -> impl Iterator<Item = &Path> {
         self.files.iter().map(|(path, _)| path.as_path())
@@ -98,8 +127,7 @@ impl Shards {
             Kind::F32 | Kind::E4M3 => Format::F32,
             Kind::F16 => Format::F16,
             Kind::BF16 => Format::BF16,
-            // A matrix that is needed will be called missing.
-            Kind::Other(_) => return,
+            Kind::Other(format) => return self.unread.push((entry.name.clone(), format.clone())),
         };
         let stored = if scales.is_some() { "F8_E4M3" } else { format.name() };
         *self.formats.entry(stored).or_default() += entry.bytes;
@@ -118,17 +146,22 @@ impl Shards {
 
     /// The scales of `entry`, and the name of the tensor that they are.
     fn scales(
-        &self,
+        &mut self,
         entry: &Entry,
         by_name: &HashMap<&str, &(usize, Entry)>,
         block: Option<[usize; 2]>,
     ) -> Result<(String, Scales)> {
         let name = &entry.name;
-        let wrong = |reason: &str| Error::Unsupported(format!("tensor `{name}` (8-bit floats): {reason}"));
+        let shown = name.escape_debug();
+        let wrong = |reason: &str| Error::Unsupported(format!("tensor `{shown}` (8-bit floats): {reason}"));
         let found = SCALES.iter().find_map(|end| by_name.get(format!("{name}{end}").as_str()));
         let (file, scale) = found.ok_or_else(|| wrong("its scale is missing"))?;
         if scale.bytes > limits::CHUNK_BYTES as u64 {
             return Err(wrong("its scales are too many"));
+        }
+        self.scales += scale.shape.iter().product::<usize>();
+        if self.scales > limits::SCALES_MAX {
+            return Err(wrong("with its scales there are too many in all"));
         }
         let mut bytes = vec![0; scale.bytes as usize];
         self.read(*file, &mut bytes, scale.offset)?;
@@ -159,13 +192,19 @@ fn matrix(shape: &[usize]) -> (usize, usize) {
 /// Names of the files with weights.
 fn names(dir: &Path) -> Result<Vec<String>> {
     let index = dir.join(INDEX);
+    if index.exists() && dir.join(SINGLE).is_file() {
+        return Err(Error::Usage(format!(
+            "`{}` holds both `{SINGLE}` and `{INDEX}`: two sets of weights, of which one may be old. Remove one",
+            dir.display()
+        )));
+    }
     if !index.exists() {
         let single = dir.join(SINGLE).is_file().then(|| vec![SINGLE.to_owned()]);
         return single.ok_or_else(|| {
             Error::Usage(format!("`{}` holds neither `{SINGLE}` nor `{INDEX}`", dir.display()))
         });
     }
-    let text = crate::text::read_text(&index, limits::HEADER_BYTES_MAX)?;
+    let text = crate::text::read_text(&index, limits::SAFETENSORS_HEADER_BYTES_MAX)?;
     let wrong = |reason: String| Error::Unsupported(format!("`{}`: {reason}", index.display()));
     let value: Value = serde_json::from_str(&text).map_err(|e| wrong(e.to_string()))?;
     let map = value["weight_map"].as_object().ok_or_else(|| wrong("it has no `weight_map`".to_owned()))?;

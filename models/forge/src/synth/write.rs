@@ -93,13 +93,29 @@ pub fn write(model: &Synthetic, format: Format, path: &Path, progress: &dyn Prog
         )));
     }
     let mut header = header(model)?;
-    let failed = || Error::io("write", path);
     let file = File::create_new(path).map_err(Error::io("create", path))?;
+    let written = write_to(file, model, format, &mut header, path, progress);
+    if written.is_err() {
+        // Half a file is none, and takes room.
+        let _ = std::fs::remove_file(path);
+    }
+    written
+}
+
+fn write_to(
+    file: File,
+    model: &Synthetic,
+    format: Format,
+    header: &mut Vec<u8>,
+    path: &Path,
+    progress: &dyn Progress,
+) -> Result<()> {
+    let failed = || Error::io("write", path);
     let mut out = BufWriter::with_capacity(1 << 20, file);
     let mut offset = 0u64;
     for tensor in model.tensors() {
         let own = if tensor.rows == 1 { Format::F32 } else { format };
-        text(&mut header, &tensor.name);
+        text(header, &tensor.name);
         let dimensions =
             if tensor.rows == 1 { vec![tensor.columns] } else { vec![tensor.columns, tensor.rows] };
         header.extend((dimensions.len() as u32).to_le_bytes());
@@ -109,7 +125,7 @@ pub fn write(model: &Synthetic, format: Format, path: &Path, progress: &dyn Prog
         offset = (offset + own.row_bytes(tensor.columns) * tensor.rows as u64).next_multiple_of(ALIGNMENT);
     }
     header.resize(header.len().next_multiple_of(ALIGNMENT as usize), 0);
-    out.write_all(&header).map_err(failed())?;
+    out.write_all(header).map_err(failed())?;
     progress.begin("writing", offset);
     for tensor in model.tensors() {
         let own = if tensor.rows == 1 { Format::F32 } else { format };
@@ -204,11 +220,13 @@ fn header(model: &Synthetic) -> Result<Vec<u8>> {
 fn rope(model: &Synthetic, entries: &mut Entries, key: &dyn Fn(&str) -> String) -> Result<()> {
     let config: Value = serde_json::from_str(model.config()).unwrap_or_default();
     let config = config.get("text_config").unwrap_or(&config);
-    let rope = &config["rope_parameters"];
+    let rope =
+        ["rope_parameters", "rope_scaling"].into_iter().map(|key| &config[key]).find(|rope| rope.is_object());
+    let rope = rope.unwrap_or(&Value::Null);
     let number = |name: &str, default: f64| rope[name].as_f64().unwrap_or(default) as f32;
     let theta = rope["rope_theta"].as_f64().or(config["rope_theta"].as_f64()).unwrap_or(10_000.0);
     entries.f32(&key("rope.freq_base"), theta as f32);
-    match rope["rope_type"].as_str() {
+    match rope["rope_type"].as_str().or(rope["type"].as_str()) {
         None | Some("default") => {}
         Some("yarn") => {
             let original = number("original_max_position_embeddings", 0.0);

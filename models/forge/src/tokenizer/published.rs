@@ -18,8 +18,10 @@ pub fn read(dir: &Path, vocabulary: usize, context: usize) -> Result<Tokenizer> 
         let neither = || Error::Unsupported(format!("`{}` {reason}", dir.display()));
         tekken::convert(&text(dir, "tekken.json")?.ok_or_else(neither)?)?
     };
-    let model = tokenizers::Tokenizer::from_bytes(&json)
-        .map_err(|e| Error::Unsupported(format!("`tokenizer.json` cannot be read: {e}")))?;
+    let unreadable = |e| Error::Unsupported(format!("`tokenizer.json` cannot be read: {e}"));
+    let mut model = tokenizers::Tokenizer::from_bytes(&json).map_err(unreadable)?;
+    // Neither is asked for here, nor by the daemon.
+    model.with_truncation(None).map_err(unreadable)?.with_padding(None);
     let largest = model.get_vocab(true).values().copied().max().unwrap_or(0) as usize;
     if largest >= vocabulary {
         let rows = format!("token {largest} for a table of {vocabulary} rows");

@@ -83,7 +83,8 @@ pub(super) fn convert(text: &str) -> Result<String> {
     if vocabulary.len() != size {
         return Err(wrong("two tokens have the same text".to_owned()));
     }
-    let merges: Vec<_> = merges(&words).into_iter().map(|(l, r)| json!([spelled(l), spelled(r)])).collect();
+    let merges = merges(&words).map_err(wrong)?;
+    let merges: Vec<_> = merges.into_iter().map(|(l, r)| json!([spelled(l), spelled(r)])).collect();
     let added = |(id, text): (usize, &String)| {
         json!({
             "id": id, "content": text, "single_word": false, "lstrip": false,
@@ -127,10 +128,12 @@ fn words(vocab: &[Word], count: usize) -> Result<Vec<Vec<u8>>, String> {
             return Err(format!("the byte sequence of rank {rank} has rank {}", word.rank));
         }
         let bytes = BASE64_STANDARD.decode(&word.token_bytes);
-        bytes
-            .ok()
-            .filter(|bytes| !bytes.is_empty())
-            .ok_or_else(|| format!("the byte sequence of rank {rank} is no base64"))
+        bytes.ok().filter(|bytes| (1..=limits::TEKKEN_WORD_BYTES_MAX).contains(&bytes.len())).ok_or_else(
+            || {
+                let most = limits::TEKKEN_WORD_BYTES_MAX;
+                format!("the byte sequence of rank {rank} is no base64 of 1 to {most} bytes")
+            },
+        )
     };
     vocab[..count].iter().enumerate().map(word).collect()
 }
@@ -151,20 +154,27 @@ fn special_tokens(named: Vec<Special>, count: usize) -> Result<Vec<String>, Stri
     Ok(texts)
 }
 
+/// Two byte sequences that become one.
+type Pair<'a> = (&'a [u8], &'a [u8]);
+
 /// Every pair of sequences whose union is one, by the union's rank, then by their own.
-fn merges(words: &[Vec<u8>]) -> Vec<(&[u8], &[u8])> {
+fn merges(words: &[Vec<u8>]) -> Result<Vec<Pair<'_>>, String> {
     let ranks: HashMap<&[u8], usize> =
         words.iter().enumerate().map(|(rank, w)| (w.as_slice(), rank)).collect();
-    let mut merges = Vec::new();
+    let (mut merges, mut bytes) = (Vec::new(), 0);
     for word in words {
         let mut ways: Vec<_> = (1..word.len())
             .map(|at| word.split_at(at))
             .filter_map(|(left, right)| Some(((*ranks.get(left)?, *ranks.get(right)?), (left, right))))
             .collect();
         ways.sort_unstable();
+        bytes += ways.len() * word.len();
+        if bytes > limits::TEKKEN_MERGES_BYTES_MAX {
+            return Err("its words are made of one another in too many ways".to_owned());
+        }
         merges.extend(ways.into_iter().map(|(_, pair)| pair));
     }
-    merges
+    Ok(merges)
 }
 
 #[cfg(test)]
