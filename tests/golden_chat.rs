@@ -114,6 +114,8 @@ fn manifest(vocabulary: usize) -> Manifest {
             weights: "f32".to_owned(),
             block: 0,
             requires: Requires::default(),
+            shapes: None,
+            self_test: None,
             convention: Convention::default(),
         }],
         files: vec![FileEntry { path: "model.onnx".to_owned(), bytes: 0, sha256: "0".repeat(64) }],

@@ -76,6 +76,10 @@ pub const ENGINE_DEATHS_MAX: u32 = 3;
 pub const ENGINE_SOUND_STEPS: u64 = 10_000;
 /// Tokens of one prefill chunk. A chunk is what a cancel waits for at most.
 pub const PREFILL_CHUNK_TOKENS: usize = 128;
+/// Tokens of a prompt in one run of a graph of fixed shapes. Fewer than 3 would leave a lone token at its end.
+pub const FIXED_PREFILL_TOKENS_MIN: usize = 4;
+/// The same, at most: attention is over the whole cache, `tokens × context` numbers for each head.
+pub const FIXED_PREFILL_TOKENS_MAX: usize = 256;
 /// Room for one run beside weights and cache: hidden states of a part of a prompt, logits, ONNX Runtime itself, bytes.
 pub const ENGINE_SCRATCH_BYTES: u64 = 64_000_000;
 /// How often a model that lacked memory looks whether there is enough of it now.

@@ -29,8 +29,10 @@ impl Need {
         let shape = package.manifest.cache;
         let token = 2 * shape.layers * shape.heads * shape.head_width * variant.kv.bytes();
         let tokens = (slots as u64).saturating_mul(context.min(package.manifest.context) as u64);
+        // Of fixed sizes there are two sessions, and each packs the weights for itself.
+        let sessions = if variant.shapes.is_some() { 2 } else { 1 };
         Self {
-            weights: package.weights_bytes(variant),
+            weights: package.weights_bytes(variant).saturating_mul(sessions),
             cache: tokens.saturating_mul(token as u64),
             scratch: limits::ENGINE_SCRATCH_BYTES,
         }

@@ -193,7 +193,7 @@ pub(super) fn open_on(
     let variant = variant_for(package, provider)?;
     let mut graph = Graph::open_watched(&package.dir, &package.manifest, variant, provider, sizes, watch)?;
     testing();
-    if let Some(test) = &package.manifest.self_test {
+    if let Some(test) = variant.self_test.as_ref().or(package.manifest.self_test.as_ref()) {
         self_test(&mut graph, test)?;
     }
     Ok((graph, variant.clone()))

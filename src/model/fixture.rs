@@ -46,6 +46,8 @@ pub(super) fn write(dir: &Path, vocabulary: usize, files: &[(&str, &[u8])]) -> P
             weights: "f32".to_owned(),
             block: 0,
             requires: Requires::default(),
+            shapes: None,
+            self_test: None,
             convention: Convention::default(),
         }],
         files: files.iter().map(entry).collect(),

@@ -127,7 +127,7 @@ impl KvType {
 }
 
 /// One graph, and where it can run.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Variant {
     /// File name of the graph; its external data is beside it.
@@ -143,6 +143,12 @@ pub struct Variant {
     /// What it needs around it.
     #[serde(default)]
     pub requires: Requires,
+    /// Sizes of its runs, where they are always the same; `None`: as many tokens as there are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shapes: Option<FixedShapes>,
+    /// What a sound copy of this variant answers; `None`: what the package's own says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub self_test: Option<SelfTest>,
     /// What its border looks like. A manifest that was written tells of the forge's graphs only.
     #[serde(skip)]
     pub convention: Convention,
@@ -152,6 +158,31 @@ impl Variant {
     /// Whether it is made for this execution provider.
     pub fn is_for(&self, provider: &str) -> bool {
         self.providers.is_empty() || self.providers.iter().any(|name| name == provider)
+    }
+}
+
+/// Sizes of a graph whose dimensions are fixed when it is loaded, as compilers for NPUs want them. What is fewer
+/// is padded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FixedShapes {
+    /// Tokens of a run over a prompt.
+    pub prefill: usize,
+    /// Tokens of a run over an answer: 1.
+    pub decode: usize,
+}
+
+impl FixedShapes {
+    fn check(self) -> Result<(), String> {
+        let Self { prefill, decode } = self;
+        let (least, most) = (limits::FIXED_PREFILL_TOKENS_MIN, limits::FIXED_PREFILL_TOKENS_MAX);
+        if decode != 1 {
+            return Err(format!("shapes.decode is {decode}; an answer is written token by token: 1"));
+        }
+        if !(least..=most).contains(&prefill) {
+            return Err(format!("shapes.prefill is {prefill}; {least} to {most} are possible"));
+        }
+        Ok(())
     }
 }
 
@@ -234,7 +265,9 @@ impl Manifest {
         positive("cache.head_width", self.cache.head_width)?;
         positive("the number of variants", self.variants.len())?;
         self.eos.iter().try_for_each(|id| token("eos", *id))?;
-        if let Some(SelfTest { prompt, tokens, .. }) = &self.self_test {
+        self.variants.iter().filter_map(|variant| variant.shapes).try_for_each(FixedShapes::check)?;
+        let own = self.variants.iter().filter_map(|variant| variant.self_test.as_ref());
+        for SelfTest { prompt, tokens, .. } in self.self_test.iter().chain(own) {
             for (what, ids) in [("self_test.prompt", prompt), ("self_test.tokens", tokens)] {
                 positive(&format!("the length of {what}"), ids.len())?;
                 ids.iter().try_for_each(|id| token(what, *id))?;

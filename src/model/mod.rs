@@ -40,8 +40,8 @@ pub use control::{RenderedPrompt, Segment};
 pub use detokenizer::Detokenizer;
 pub use error::PackageError;
 pub use manifest::{
-    CacheShape, Convention, FORMAT, FileEntry, KvType, MANIFEST_FILE, Manifest, Requires, SelfTest, Source,
-    Variant,
+    CacheShape, Convention, FORMAT, FileEntry, FixedShapes, KvType, MANIFEST_FILE, Manifest, Requires,
+    SelfTest, Source, Variant,
 };
 pub use message::{Message, ROLES};
 pub use name::{PackageName, RelPath};

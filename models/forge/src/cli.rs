@@ -5,11 +5,15 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand, builder::PossibleValuesParser};
 use indicatif::{ProgressBar, ProgressStyle};
-use outpost::model::KvType;
+use outpost::{
+    domain::limits::{FIXED_PREFILL_TOKENS_MAX, FIXED_PREFILL_TOKENS_MIN},
+    model::KvType,
+};
 
 use crate::{
     Error, Result,
     eval::{self, Windows},
+    fixed::Fixed,
     import::{self, Options},
     inspect, limits,
     progress::Progress,
@@ -110,6 +114,19 @@ struct ImportArgs {
     /// queries begin to grow]
     #[arg(long, value_name = "TOKENS")]
     context: Option<usize>,
+    /// Besides, a variant of fixed sizes that reads prompts this many tokens at a time: for NPUs and for
+    /// providers that know ONNX's own operators only. Its weights are 32-bit floating point
+    #[arg(long, value_name = "TOKENS", value_parser = fixed_tokens)]
+    fixed: Option<usize>,
+    /// Execution providers that are to use the variant of fixed sizes
+    #[arg(
+        long,
+        value_name = "NAMES",
+        value_delimiter = ',',
+        default_value = "qnn,xnnpack",
+        requires = "fixed"
+    )]
+    fixed_for: Vec<String>,
     /// Text to calibrate with [default: built in]
     #[arg(long, value_name = "FILE")]
     sample: Option<PathBuf>,
@@ -168,6 +185,7 @@ fn import_command(args: ImportArgs) -> Result<()> {
         name: args.name,
         licence: args.licence,
         context: args.context,
+        fixed: args.fixed.map(|prefill| Fixed { prefill, providers: args.fixed_for }),
         sample: args.sample,
         force: args.force,
     };
@@ -220,6 +238,12 @@ fn print_json(value: &impl serde::Serialize) -> Result<()> {
     let text = serde_json::to_string_pretty(value).map_err(|e| Error::Bug(e.to_string()))?;
     println!("{text}");
     Ok(())
+}
+
+fn fixed_tokens(text: &str) -> std::result::Result<usize, String> {
+    let (least, most) = (FIXED_PREFILL_TOKENS_MIN, FIXED_PREFILL_TOKENS_MAX);
+    let tokens = text.parse().ok().filter(|n| (least..=most).contains(n));
+    tokens.ok_or_else(|| format!("{least} to {most} tokens are possible"))
 }
 
 fn kv_type(name: &str) -> Result<KvType> {

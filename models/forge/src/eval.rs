@@ -61,6 +61,7 @@ pub fn eval(model: &Path, text: &Path, windows: Windows, progress: &dyn Progress
         licence: None,
         // Room for the self-test as well, however short the windows.
         context: Some(windows.tokens.max(limits::EVAL_CONTEXT_MIN.min(own))),
+        fixed: None,
         sample: None,
         force: false,
     };

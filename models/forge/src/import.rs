@@ -11,6 +11,7 @@ use crate::{
     Error, Result,
     arch::Decoder,
     calibrate, cut,
+    fixed::{self, Fixed},
     graph::{self, GRAPH_FILE, Plan, Store},
     limits, mix, package,
     package::Staging,
@@ -43,6 +44,8 @@ pub struct Options {
     pub licence: Option<String>,
     /// Positions; the model's own number without it.
     pub context: Option<usize>,
+    /// A variant of fixed sizes besides.
+    pub fixed: Option<Fixed>,
     /// Text for calibration instead of the built-in one.
     pub sample: Option<PathBuf>,
     /// Replace an existing package.
@@ -86,12 +89,13 @@ pub fn import(options: &Options, progress: &dyn Progress) -> Result<Manifest> {
     // Graphs of its parts, of the very weights that are shipped.
     let mut chain = cut::chain(&plan, (&mut store, staging.dir()), "part", &Silent)?;
     store.finish()?;
-    let self_test = selftest::make(&mut chain, (shape, cache.kind()), &tokenizer, context, progress)?;
+    let mut reader = selftest::OfChain { chain: &mut chain, shape, kv: cache.kind(), sequences: Vec::new() };
+    let self_test = selftest::make(&mut reader, &tokenizer, context, progress)?;
     for link in chain.links() {
         fs::remove_file(&link.graph).map_err(Error::io("remove", &link.graph))?;
     }
 
-    let manifest = Manifest {
+    let mut manifest = Manifest {
         format: FORMAT,
         name,
         version: origin.version().unwrap_or_else(|| "1".to_owned()),
@@ -99,7 +103,7 @@ pub fn import(options: &Options, progress: &dyn Progress) -> Result<Manifest> {
         licence: licence(options, &origin),
         context,
         vocabulary: decoder.vocabulary,
-        eos: tokenizer.eos,
+        eos: tokenizer.eos.clone(),
         bos: tokenizer.bos,
         cache: shape,
         source: source(options, &origin, progress)?,
@@ -110,18 +114,31 @@ pub fn import(options: &Options, progress: &dyn Progress) -> Result<Manifest> {
             kv: cache.kind(),
             weights: options.weights.name().to_owned(),
             block: if options.weights == Weights::F32 { 0 } else { options.block },
-            requires: Requires { onnxruntime: Some(RUNTIME_MIN.to_owned()) },
+            requires: Requires { onnxruntime: Some(runtime_min(options).to_owned()) },
+            shapes: None,
+            self_test: None,
             convention: Convention::Forge,
         }],
-        files: package::digest_all(staging.dir(), progress)?,
+        files: Vec::new(),
     };
+    if let Some(wanted) = &options.fixed {
+        let variant = fixed::make(wanted, &plan, staging.dir(), &manifest, &tokenizer, progress)?;
+        manifest.variants.insert(0, variant);
+    }
+    manifest.files = package::digest_all(staging.dir(), progress)?;
     staging.write(MANIFEST_FILE, &manifest.to_toml()?)?;
     staging.commit()?;
     Ok(manifest)
 }
 
-/// First version with 8-bit `MatMulNBits` and `GatherBlockQuantized` on the CPU, and with quantised caches.
-const RUNTIME_MIN: &str = "1.24";
+/// Lowest version of ONNX Runtime that computes the graph.
+fn runtime_min(options: &Options) -> &'static str {
+    if options.weights == Weights::F32 && options.kv == KvType::F32 {
+        return "1.22";
+    }
+    // The first with 8-bit `MatMulNBits` and `GatherBlockQuantized` on the CPU, and with quantised caches.
+    "1.24"
+}
 
 /// Number formats, and what a calibration found out where one is needed.
 fn choose(

@@ -16,6 +16,7 @@
 //! | [`recipe`], [`calibrate`], [`mix`], [`probe`] | which format each matrix gets, by measurement |
 //! | [`cut`] | a model in parts that fit into memory |
 //! | [`runtime`], [`selftest`], [`eval`] | running what was made |
+//! | [`fixed`] | a second variant, of fixed sizes |
 //! | [`package`], [`import`] | all of it, atomically |
 //! | [`cli`], [`inspect`], [`text`] | the command line, and text files |
 //!
@@ -33,6 +34,7 @@ pub mod cli;
 pub mod cut;
 mod error;
 pub mod eval;
+pub mod fixed;
 pub mod gguf;
 pub mod graph;
 pub mod hf;

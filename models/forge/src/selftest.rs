@@ -5,7 +5,7 @@ use outpost::model::{CacheShape, KvType, SelfTest};
 use crate::{
     Error, Result,
     progress::Progress,
-    runtime::{Chain, Feed, Sequence, Step, greedy},
+    runtime::{Chain, Feed, Sequence, greedy},
     tokenizer::Tokenizer,
 };
 
@@ -31,28 +31,69 @@ pub fn least_context(tokenizer: &Tokenizer) -> usize {
     PROMPTS.map(tokens).into_iter().min().unwrap_or(0) + TOKENS
 }
 
+/// What reads several prompts side by side and writes their answers.
+pub trait Reader {
+    /// Begins with so many prompts, which with their answers have these lengths.
+    fn begin(&mut self, lengths: &[usize]) -> Result<()>;
+    /// Feeds each more tokens: the logits behind the last of them.
+    fn feed(&mut self, fed: &[Vec<u32>]) -> Result<Vec<Vec<f32>>>;
+    /// Forgets those that are not to go on.
+    fn keep(&mut self, which: &[bool]);
+}
+
+/// A chain of graphs with its sequences.
+pub struct OfChain<'a> {
+    /// The graphs.
+    pub chain: &'a mut Chain,
+    /// Shape of the cache.
+    pub shape: CacheShape,
+    /// Its number format.
+    pub kv: KvType,
+    /// One for each prompt.
+    pub sequences: Vec<Sequence>,
+}
+
+impl Reader for OfChain<'_> {
+    fn begin(&mut self, lengths: &[usize]) -> Result<()> {
+        self.sequences = lengths.iter().map(|n| Sequence::new(self.shape, self.kv, *n)).collect();
+        Ok(())
+    }
+
+    fn feed(&mut self, fed: &[Vec<u32>]) -> Result<Vec<Vec<f32>>> {
+        let rows: Vec<[usize; 1]> = fed.iter().map(|tokens| [tokens.len() - 1]).collect();
+        let feeds: Vec<Feed<'_>> =
+            fed.iter().zip(&rows).map(|(tokens, rows)| Feed { tokens, rows }).collect();
+        let steps = self.chain.step(&mut self.sequences, &feeds)?;
+        Ok(steps.into_iter().map(|step| step.logits).collect())
+    }
+
+    fn keep(&mut self, which: &[bool]) {
+        keep(&mut self.sequences, which);
+    }
+}
+
 /// Runs every prompt and keeps the one whose tokens lead by the largest margin.
 pub fn make(
-    chain: &mut Chain,
-    (shape, kv): (CacheShape, KvType),
+    reader: &mut dyn Reader,
     tokenizer: &Tokenizer,
     context: usize,
     progress: &dyn Progress,
 ) -> Result<SelfTest> {
-    let (mut candidates, mut sequences) = (Vec::new(), Vec::new());
+    let mut candidates = Vec::new();
     for text in PROMPTS {
         let failed = |e| Error::Unsupported(format!("the tokenizer fails on a plain text: {e}"));
         let prompt = tokenizer.model.encode_fast(text, true).map_err(failed)?.get_ids().to_vec();
         if !prompt.is_empty() && prompt.len() + TOKENS <= context {
-            sequences.push(Sequence::new(shape, kv, prompt.len() + TOKENS));
             candidates.push(Candidate { prompt, tokens: Vec::new(), first: 0.0, margin: f32::INFINITY });
         }
     }
+    let lengths: Vec<usize> = candidates.iter().map(|c| c.prompt.len() + TOKENS).collect();
+    reader.begin(&lengths)?;
     progress.begin("self-test", TOKENS as u64);
     for _ in 0..TOKENS {
-        let goes_on = step(chain, &mut candidates, &mut sequences, &tokenizer.eos)?;
+        let goes_on = step(reader, &mut candidates, &tokenizer.eos)?;
         keep(&mut candidates, &goes_on);
-        keep(&mut sequences, &goes_on);
+        reader.keep(&goes_on);
         progress.advance(1);
     }
     let best = candidates.into_iter().max_by(|a, b| a.margin.total_cmp(&b.margin));
@@ -81,30 +122,24 @@ struct Candidate {
 
 /// One token more for each. Says which go on: an answer that has ended, or logits that are no
 /// numbers, test nothing.
-fn step(
-    chain: &mut Chain,
-    candidates: &mut [Candidate],
-    sequences: &mut [Sequence],
-    eos: &[u32],
-) -> Result<Vec<bool>> {
+fn step(reader: &mut dyn Reader, candidates: &mut [Candidate], eos: &[u32]) -> Result<Vec<bool>> {
     let fed: Vec<Vec<u32>> =
         candidates.iter().map(|c| c.tokens.last().map_or_else(|| c.prompt.clone(), |t| vec![*t])).collect();
-    let rows: Vec<[usize; 1]> = fed.iter().map(|tokens| [tokens.len() - 1]).collect();
-    let feeds: Vec<Feed<'_>> = fed.iter().zip(&rows).map(|(tokens, rows)| Feed { tokens, rows }).collect();
-    let steps = chain.step(sequences, &feeds)?;
-    let advance = |(candidate, step): (&mut Candidate, Step)| {
-        let (token, margin) = greedy(&step.logits);
+    let answers = reader.feed(&fed)?;
+    let advance = |(candidate, logits): (&mut Candidate, Vec<f32>)| {
+        let (token, margin) = greedy(&logits);
         if candidate.tokens.is_empty() {
-            candidate.first = step.logits[token as usize];
+            candidate.first = logits[token as usize];
         }
         candidate.margin = candidate.margin.min(margin);
         candidate.tokens.push(token);
-        !eos.contains(&token) && step.logits.iter().all(|x| x.is_finite())
+        !eos.contains(&token) && logits.iter().all(|x| x.is_finite())
     };
-    Ok(candidates.iter_mut().zip(steps).map(advance).collect())
+    Ok(candidates.iter_mut().zip(answers).map(advance).collect())
 }
 
-fn keep<T>(all: &mut Vec<T>, which: &[bool]) {
+/// Of `all` those that are marked.
+pub fn keep<T>(all: &mut Vec<T>, which: &[bool]) {
     let mut which = which.iter();
     all.retain(|_| which.next().copied().unwrap_or(false));
 }

@@ -159,6 +159,30 @@ fn write_f32(
     Ok(Stored { encoding: Encoding::F32, rows, columns, codes, scales: None, zeros: None })
 }
 
+/// Writes the numbers of `matrix` column after column, as a factor on the right: `[columns, rows]`.
+pub fn write_transposed(
+    tensors: &dyn Tensors,
+    matrix: &Matrix,
+    data: &mut DataFile,
+    progress: &dyn Progress,
+) -> Result<Region> {
+    const NUMBER: usize = size_of::<f32>();
+    let region = data.reserve((matrix.rows * matrix.columns * NUMBER) as u64);
+    let (mut numbers, mut bytes) = (Vec::new(), Vec::new());
+    for_each_chunk(tensors, matrix, progress, |chunk| {
+        numbers.resize(chunk.rows * matrix.columns, 0.0);
+        gguf::dequantise(chunk.format, chunk.bytes, &mut numbers);
+        (0..matrix.columns).try_for_each(|column| {
+            let down = numbers.iter().skip(column).step_by(matrix.columns);
+            bytes.clear();
+            bytes.extend(down.flat_map(|x| x.to_le_bytes()));
+            let at = (column * matrix.rows + chunk.first_row) * NUMBER;
+            data.write(region, at as u64, &bytes)
+        })
+    })?;
+    Ok(region)
+}
+
 fn write_blocks(
     tensors: &dyn Tensors,
     matrix: &Matrix,

@@ -115,6 +115,50 @@ impl Cache {
         Ok(())
     }
 
+    /// Binds the whole of `slot` for reading. Good for as long as the cache is there.
+    pub(super) fn bind_past(
+        &mut self,
+        binding: &Binding,
+        names: &[CacheNames],
+        slot: usize,
+    ) -> Result<(), String> {
+        assert!(slot < self.slots && self.keeping == Keeping::InPlace, "slot {slot} of {}", self.slots);
+        let (bytes, dims) = (self.region_bytes(), self.dims(1, self.context));
+        for (index, names) in names.iter().enumerate() {
+            binding.input(&names.past, &self.tensor(index, slot * bytes, bytes, &dims)?)?;
+        }
+        Ok(())
+    }
+
+    /// Writes the first `count` of the `stride` tokens of each head in `new`, a buffer per layer and kind, into
+    /// `slot` behind its first `past`.
+    pub(super) fn append(
+        &mut self,
+        slot: usize,
+        past: usize,
+        new: &[Box<[f32]>],
+        stride: usize,
+        count: usize,
+    ) {
+        assert!(
+            slot < self.slots && past + count <= self.context && count <= stride,
+            "{past}+{count} tokens"
+        );
+        assert!(self.kv == KvType::F32 && new.len() == self.buffers.len(), "a buffer per layer and kind");
+        let width = self.shape.head_width;
+        let region = self.shape.heads * self.context * width;
+        for (buffer, new) in self.buffers.iter_mut().zip(new) {
+            // SAFETY: `u64` may be seen as twice as many `f32`.
+            let (_, numbers, _) = unsafe { buffer.align_to_mut::<f32>() };
+            let slot = &mut numbers[slot * region..][..region];
+            for (to, from) in
+                slot.chunks_exact_mut(self.context * width).zip(new.chunks_exact(stride * width))
+            {
+                to[past * width..(past + count) * width].copy_from_slice(&from[..count * width]);
+            }
+        }
+    }
+
     /// A run has written `slot`'s tokens, now `tokens`, into the spare region.
     pub(super) fn moved(&mut self, slot: usize, tokens: usize) {
         self.regions.swap(slot, self.slots);

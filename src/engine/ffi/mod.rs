@@ -22,10 +22,12 @@ use crate::model::KvType;
 
 mod cache;
 mod cell;
+mod fixed;
 mod step;
 
 pub(super) use cache::Keeping;
 pub(super) use cell::{Cell, CellShape, Span, Table};
+pub(super) use fixed::FixedCell;
 
 const fn kv_element(kv: KvType) -> ElementType {
     match kv {

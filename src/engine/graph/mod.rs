@@ -5,21 +5,22 @@
 //! A graph that others published does not say everything at its border; the rest is found
 //! out by running it.
 
+mod runner;
 mod session;
 mod settle;
 
 use std::path::Path;
 
+use runner::Runner;
+use session::Opening;
+
 use super::{
-    border::{self, Border, Lengths, Port, Rows, Tokens},
-    ffi::{Cell, CellShape, Keeping, Span, Table},
+    border::{self, Border, FixedBorder, Lengths, PAST, Port, Rows, TOKENS, TOTAL, Tokens},
+    ffi::{Cell, CellShape, FixedCell, Keeping, Span, Table},
     provider::{Provider, Watch},
     runtime,
 };
-use crate::{
-    domain::limits,
-    model::{Convention, KvType, Manifest, Variant},
-};
+use crate::model::{Convention, FixedShapes, KvType, Manifest, Variant};
 
 /// How much of the board a graph may take.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,7 +94,7 @@ pub enum GraphError {
 
 /// A loaded graph with room for `slots` sequences.
 pub struct Graph {
-    cell: Cell,
+    runner: Runner,
     all_rows: Vec<usize>,
 }
 
@@ -130,34 +131,19 @@ impl Graph {
                 found: runtime.info.version.clone(),
             });
         }
-        let opening = session::Opening {
+        let opening = Opening {
             environment: &runtime.environment,
             threads: options.threads,
             package_bytes: package_bytes(manifest),
             provider,
             watch,
         };
-        let open = |graph: &str| opening.open(dir, graph);
-        let mismatch = |reason| GraphError::Mismatch { graph: variant.graph.clone(), reason };
-        let session = open(&variant.graph)?;
-        let (inputs, outputs) = (Port::all(session.inputs()), Port::all(session.outputs()));
-        let border =
-            border::read(&inputs, &outputs, manifest.cache, manifest.vocabulary).map_err(mismatch)?;
-        let slots = options.slots;
-        let context = options.context.min(manifest.context);
-        let cell = match &variant.convention {
-            Convention::Forge => {
-                ours(&border, variant.kv).map_err(mismatch)?;
-                Cell::new(session, None, border, CellShape { keeping: Keeping::InPlace, slots, context })
-            }
-            Convention::Published { table } => {
-                let table = table.as_deref().map(|path| Ok((path, open(path)?))).transpose()?;
-                let table = join(&border, table)?;
-                settle::settle(session, table, border, slots, context)
-                    .map_err(|reason| GraphError::Unsound { graph: variant.graph.clone(), reason })?
-            }
+        let room = Room { slots: options.slots, context: options.context.min(manifest.context) };
+        let runner = match variant.shapes {
+            Some(shapes) => Runner::Fixed(fixed(&opening, dir, (manifest, variant), shapes, room)?),
+            None => Runner::Free(free(&opening, dir, (manifest, variant), room)?),
         };
-        Ok(Self { cell, all_rows: (0..slots).collect() })
+        Ok(Self { runner, all_rows: (0..options.slots).collect() })
     }
 
     /// Feeds `tokens` to `slot`, after the `past` tokens it holds already, and returns the
@@ -169,50 +155,99 @@ impl Graph {
         tokens: &[u32],
         rows: &[usize],
     ) -> Result<&[f32], GraphError> {
-        self.cell.run(Span::Slot(slot), tokens, &[past], rows).map_err(GraphError::Run)
+        self.runner.run(Span::Slot(slot), tokens, &[past], rows).map_err(GraphError::Run)
     }
 
     /// Feeds one token to each of the slots `0..tokens.len()`, which hold `pasts` tokens, and
     /// returns the logits of each: `tokens.len() × vocabulary`.
     pub fn decode(&mut self, tokens: &[u32], pasts: &[usize]) -> Result<&[f32], GraphError> {
         let n = tokens.len();
-        self.cell.run(Span::First(n), tokens, pasts, &self.all_rows[..n]).map_err(GraphError::Run)
+        self.runner.run(Span::First(n), tokens, pasts, &self.all_rows[..n]).map_err(GraphError::Run)
     }
 
     /// Makes slot `to` hold the first `tokens` tokens of slot `from`.
     pub fn copy_slot(&mut self, from: usize, to: usize, tokens: usize) {
-        self.cell.copy_slot(from, to, tokens);
+        self.runner.copy_slot(from, to, tokens);
     }
 
     /// Sequences that can run at once.
     pub fn slots(&self) -> usize {
-        self.cell.shape().slots
+        self.runner.shape().slots
     }
 
     /// Tokens of one slot.
     pub fn context(&self) -> usize {
-        self.cell.shape().context
+        self.runner.shape().context
     }
 
     /// Bytes of the KV cache, when every slot is full.
     pub fn cache_bytes(&self) -> usize {
-        self.cell.cache_bytes()
+        self.runner.cache_bytes()
     }
 
     /// Number format of the KV cache.
     pub const fn kv(&self) -> KvType {
-        self.cell.border().kv
+        self.runner.kv()
     }
 
-    /// Most tokens of a prompt in one run. A graph that computes the logits of every token, asked or not, gets
-    /// fewer: each takes 4 bytes per row of the vocabulary.
+    /// Most tokens of a prompt in one run.
     pub fn chunk(&self) -> usize {
-        match self.cell.border().rows {
-            Rows::All => (limits::LOGITS_BYTES_MAX / (4 * self.cell.border().vocabulary))
-                .clamp(3, limits::PREFILL_CHUNK_TOKENS),
-            _ => limits::PREFILL_CHUNK_TOKENS,
+        self.runner.chunk()
+    }
+}
+
+/// Slots, and tokens of one.
+#[derive(Clone, Copy)]
+struct Room {
+    slots: usize,
+    context: usize,
+}
+
+/// A graph whose runs take any number of tokens.
+fn free(
+    opening: &Opening<'_>,
+    dir: &Path,
+    (manifest, variant): (&Manifest, &Variant),
+    room: Room,
+) -> Result<Cell, GraphError> {
+    let open = |graph: &str| opening.open(dir, graph, &[]);
+    let mismatch = |reason| GraphError::Mismatch { graph: variant.graph.clone(), reason };
+    let session = open(&variant.graph)?;
+    let (inputs, outputs) = (Port::all(session.inputs()), Port::all(session.outputs()));
+    let border = border::read(&inputs, &outputs, manifest.cache, manifest.vocabulary).map_err(mismatch)?;
+    let Room { slots, context } = room;
+    match &variant.convention {
+        Convention::Forge => {
+            ours(&border, variant.kv).map_err(mismatch)?;
+            Ok(Cell::new(session, None, border, CellShape { keeping: Keeping::InPlace, slots, context }))
+        }
+        Convention::Published { table } => {
+            let table = table.as_deref().map(|path| Ok((path, open(path)?))).transpose()?;
+            let table = join(&border, table)?;
+            settle::settle(session, table, border, slots, context)
+                .map_err(|reason| GraphError::Unsound { graph: variant.graph.clone(), reason })
         }
     }
+}
+
+/// A graph whose sizes are fixed here: opened once for parts of prompts, once for tokens of answers.
+fn fixed(
+    opening: &Opening<'_>,
+    dir: &Path,
+    (manifest, variant): (&Manifest, &Variant),
+    shapes: FixedShapes,
+    room: Room,
+) -> Result<FixedCell, GraphError> {
+    let mismatch = |reason| GraphError::Mismatch { graph: variant.graph.clone(), reason };
+    let open = |tokens: usize| {
+        let sizes = [(TOKENS, tokens), (PAST, room.context), (TOTAL, room.context + tokens)];
+        let session = opening.open(dir, &variant.graph, &sizes)?;
+        let (inputs, outputs) = (Port::all(session.inputs()), Port::all(session.outputs()));
+        let sizes = (tokens, room.context);
+        let border = FixedBorder::read((&inputs, &outputs), sizes, manifest.cache, manifest.vocabulary);
+        Ok((session, border.map_err(mismatch)?))
+    };
+    FixedCell::new(open(shapes.prefill)?, open(shapes.decode)?, room.slots).map_err(GraphError::Run)
 }
 
 fn package_bytes(manifest: &Manifest) -> u64 {

@@ -29,9 +29,18 @@ pub(super) struct Opening<'a> {
 }
 
 impl Opening<'_> {
-    pub(super) fn open(&self, dir: &Path, graph: &str) -> Result<Session, GraphError> {
+    /// Opens a graph of the package in `dir`; of its dimensions those that are named have these `sizes`.
+    pub(super) fn open(
+        &self,
+        dir: &Path,
+        graph: &str,
+        sizes: &[(&str, usize)],
+    ) -> Result<Session, GraphError> {
         let load = |reason: String| GraphError::Load { graph: graph.to_owned(), reason };
-        let builder = self.builder().map_err(|e| load(e.to_string()))?;
+        let mut builder = self.builder().map_err(|e| load(e.to_string()))?;
+        for (name, size) in sizes {
+            builder = builder.with_dimension_override(name, *size as i64).map_err(|e| load(e.to_string()))?;
+        }
         let builder = self.provider.register(builder, self.environment).map_err(GraphError::Provider)?;
         let mut builder = self.watched(builder).map_err(|e| load(e.to_string()))?;
         builder.commit_from_file(dir.join(graph)).map_err(|e| load(e.to_string()))

@@ -104,6 +104,8 @@ fn manifest(
             weights: graphs.precision,
             block: 0,
             requires: Requires::default(),
+            shapes: None,
+            self_test: None,
             convention: Convention::Published { table: graphs.table },
         }],
         files: record.map(|record| record.files).unwrap_or_default(),

@@ -50,7 +50,7 @@ impl Writer<'_> {
     }
 
     /// The growth of queries, where positions reach beyond those without it.
-    fn grows(&self) -> Option<QueryScale> {
+    pub(super) fn grows(&self) -> Option<QueryScale> {
         self.plan.decoder.query_scale.filter(|scale| self.plan.context > scale.original)
     }
 

@@ -13,10 +13,12 @@
 //! fourth output of `SkipSimplifiedLayerNormalization`. A tied table is stored once.
 
 mod attention;
+mod fixed;
 mod matrix;
 
 use std::{collections::HashMap, ops::Range, path::Path};
 
+pub use fixed::write_fixed;
 use matrix::Shape;
 
 use crate::{
@@ -40,6 +42,9 @@ use crate::{
 pub const GRAPH_FILE: &str = "model.onnx";
 /// File name of its external data.
 pub const DATA_FILE: &str = "model.onnx.data";
+
+/// File name of the graph of fixed sizes.
+pub const FIXED_GRAPH_FILE: &str = "fixed.onnx";
 
 /// Mean square of each column's input, for every matrix that was seen.
 pub type Importance = HashMap<Site, Vec<f32>>;
@@ -110,7 +115,11 @@ pub struct Store {
 impl Store {
     /// Creates the data file in `dir`.
     pub fn create(dir: &Path) -> Result<Self> {
-        let data = DataFile::create(dir, DATA_FILE)?;
+        Self::named(dir, DATA_FILE)
+    }
+
+    fn named(dir: &Path, name: &str) -> Result<Self> {
+        let data = DataFile::create(dir, name)?;
         Ok(Self { data, matrices: HashMap::new(), vectors: HashMap::new() })
     }
 
@@ -226,16 +235,7 @@ impl Writer<'_> {
         if self.part.layers.is_empty() {
             return Ok(());
         }
-        let rope = &self.plan.decoder.rope;
-        let dims = [self.plan.context, rope.frequencies.len()];
-        for (name, function) in [("cos", f64::cos as fn(f64) -> f64), ("sin", f64::sin)] {
-            let region = match self.store.vectors.get(name) {
-                Some(region) => *region,
-                None => self.rotary_table(function)?,
-            };
-            self.store.vectors.insert(name.to_owned(), region);
-            self.graph.external(name, Element::F32, &dims, &self.store.data, region);
-        }
+        self.rotary_tables()?;
         self.query_factors()?;
         if let Cache::Int8(scales) = self.plan.cache {
             let shape = [1, self.plan.decoder.kv_heads, 1, self.plan.decoder.head_width];
@@ -246,6 +246,20 @@ impl Writer<'_> {
                     self.graph.inline(&format!("layers.{layer}.{name}"), Element::F32, &shape, bytes);
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// `cos` and `sin` of all positions.
+    fn rotary_tables(&mut self) -> Result<()> {
+        let dims = [self.plan.context, self.plan.decoder.rope.frequencies.len()];
+        for (name, function) in [("cos", f64::cos as fn(f64) -> f64), ("sin", f64::sin)] {
+            let region = match self.store.vectors.get(name) {
+                Some(region) => *region,
+                None => self.rotary_table(function)?,
+            };
+            self.store.vectors.insert(name.to_owned(), region);
+            self.graph.external(name, Element::F32, &dims, &self.store.data, region);
         }
         Ok(())
     }

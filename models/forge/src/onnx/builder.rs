@@ -48,6 +48,7 @@ pub enum Attribute<'a> {
     Int(i64),
     Float(f32),
     Text(&'a str),
+    Ints(&'a [i64]),
 }
 
 /// Nodes, initializers, inputs and outputs, in the order in which they were added.
@@ -172,6 +173,7 @@ fn attribute(name: &str, value: Attribute<'_>) -> AttributeProto {
     match value {
         Attribute::Float(f) => AttributeProto { f: Some(f), r#type: 1, ..empty },
         Attribute::Int(i) => AttributeProto { i: Some(i), r#type: 2, ..empty },
+        Attribute::Ints(all) => AttributeProto { ints: all.to_vec(), r#type: 7, ..empty },
         Attribute::Text(s) => AttributeProto { s: Some(s.as_bytes().to_vec()), r#type: 3, ..empty },
     }
 }

@@ -63,7 +63,9 @@ pub(super) struct AttributeProto {
     pub i: Option<i64>,
     #[prost(bytes = "vec", optional, tag = "4")]
     pub s: Option<Vec<u8>>,
-    /// 1 float, 2 int, 3 string.
+    #[prost(int64, repeated, packed = "false", tag = "8")]
+    pub ints: Vec<i64>,
+    /// 1 float, 2 int, 3 string, 7 ints.
     #[prost(int32, tag = "20")]
     pub r#type: i32,
 }

@@ -1,6 +1,8 @@
 //! What tests share: the real model and the real runtime, as `make model` brings them.
 #![allow(dead_code, unreachable_pub, reason = "every test binary uses its own part")]
 
+pub mod golden;
+
 use std::path::{Path, PathBuf};
 
 use outpost::model::KvType;
@@ -42,6 +44,7 @@ pub fn options(destination: &Path, weights: Weights, kv: KvType, block: usize) -
         name: None,
         licence: None,
         context: Some(2048),
+        fixed: None,
         sample: None,
         force: false,
     }

@@ -6,9 +6,13 @@
 //! tokens instead of their ids. Cache tensors are known by their four dimensions, a layer's
 //! number and the word `key` or `value` in their names.
 
+mod fixed;
+
 use std::{collections::BTreeMap, ffi::CString};
 
 use ort::value::{Outlet, TensorElementType as Element};
+
+pub(super) use fixed::{FixedBorder, PAST, TOKENS, TOTAL};
 
 use crate::model::{CacheShape, KvType};
 
