@@ -1,6 +1,7 @@
 # make demo    fetch, build, start the daemon, ask it a question over its socket and over MQTT
 # make test    everything that can be tested on this machine
 # make soak    hundreds of kills of daemon and broker, thousands of simulated days; about ten minutes
+# make test-xnnpack   XNNPACK, in a Debian system of its own; as root
 # make check   the quick gate: format, lints, documentation, architecture, dependencies
 # make bench   what this board does with the demo model; sizes; ratios
 # make bench-mqtt   what durability and MQTT cost
@@ -19,7 +20,7 @@ CLIENTS := $(CACHE)/clients
 TEKKEN := $(CACHE)/tekken/tekken_240911.json
 export ORT_DYLIB_PATH := $(CURDIR)/$(RUNTIME)
 
-.PHONY: all build demo test soak check bench bench-mqtt bench-prefer bench-board bench-peers runtime model site plugins mosquitto network advisories fmt clean-cache
+.PHONY: all build demo test test-xnnpack soak check bench bench-mqtt bench-prefer bench-board bench-peers runtime model site plugins mosquitto network advisories fmt clean-cache
 all: build
 
 build:
@@ -75,6 +76,23 @@ test: runtime model site plugins $(TEKKEN) $(CLIENTS)/python mosquitto network
 
 mosquitto network:
 	models/setup.sh $@
+
+# The library of the wheel was built without XNNPACK; Debian's was built with it. Only as root can one
+# change into the folder that holds it.
+XNNPACK := $(CACHE)/xnnpack
+$(XNNPACK)/root:
+	models/setup.sh mmdebstrap
+	tests/xnnpack/root.sh make $@
+
+$(XNNPACK)/smollm2/outpost-model.toml: $(GGUF) $(RUNTIME)
+	$(CARGO) build --locked --package outpost-forge
+	target/debug/outpost-forge import $(GGUF) --out $(XNNPACK)/smollm2 --licence Apache-2.0 \
+	    --weights f32 --kv f32 --context 1024 --fixed 32 --fixed-for xnnpack
+
+test-xnnpack: $(XNNPACK)/root $(XNNPACK)/smollm2/outpost-model.toml model
+	$(CARGO) test --locked --package outpost --test daemon \
+	    --config 'target."cfg(unix)".runner = "$(CURDIR)/tests/xnnpack/root.sh"' \
+	    -- --ignored --nocapture xnnpack
 
 # Hundreds of kills of daemon and broker instead of a few, and ten times the simulated days.
 soak: runtime model $(CLIENTS)/python mosquitto

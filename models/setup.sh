@@ -8,6 +8,7 @@
 #   setup.sh site        .cache/site/xllamacpp.abi3.so
 #   setup.sh mosquitto   the system's own MQTT broker and its clients, as Debian packages
 #   setup.sh network     the commands with which a test makes a network of its own, likewise
+#   setup.sh mmdebstrap  the command that makes a Debian system in a folder, likewise
 # The first six come as Python packages, by name, through pip; pip holds them against the
 # SHA-256 below. What is there already is left alone.
 set -eu
@@ -25,6 +26,10 @@ case ${1:-} in
     network)
         what="the commands that make a network of one's own"
         commands="ip unshare" packages="iproute2 util-linux"
+        ;;
+    mmdebstrap)
+        what="the command that makes a Debian system in a folder"
+        commands="mmdebstrap unshare" packages="mmdebstrap util-linux"
         ;;
     *) packages= ;;
 esac
@@ -137,6 +142,6 @@ case ${1:-} in
             --python-version 3.12 --platform "manylinux2014_$machine"
         ;;
     *)
-        fail "usage: setup.sh runtime | gguf | site | tekken | plugins | cargo-deny | mosquitto | network"
+        fail "usage: setup.sh runtime | gguf | site | tekken | plugins | cargo-deny | mosquitto | network | mmdebstrap"
         ;;
 esac

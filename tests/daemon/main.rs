@@ -47,3 +47,4 @@ mod streaming;
 mod task;
 mod tcp;
 mod tools;
+mod xnnpack;

@@ -8,10 +8,7 @@
 
 mod common;
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::Path};
 
 use outpost::model::{KvType, Manifest};
 use outpost_forge::{

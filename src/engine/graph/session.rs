@@ -41,7 +41,8 @@ impl Opening<'_> {
         for (name, size) in sizes {
             builder = builder.with_dimension_override(name, *size as i64).map_err(|e| load(e.to_string()))?;
         }
-        let builder = self.provider.register(builder, self.environment).map_err(GraphError::Provider)?;
+        let builder =
+            self.provider.register(builder, self.environment, self.threads).map_err(GraphError::Provider)?;
         let mut builder = self.watched(builder).map_err(|e| load(e.to_string()))?;
         builder.commit_from_file(dir.join(graph)).map_err(|e| load(e.to_string()))
     }
@@ -52,14 +53,21 @@ impl Opening<'_> {
     }
 
     fn builder(&self) -> Result<SessionBuilder, ort::Error> {
+        let is_cpu = self.provider.is_cpu();
         let builder = Session::builder(self.environment)?
             .with_intra_threads(self.threads)?
             .with_inter_threads(1)?
-            .with_intra_op_spinning(self.package_bytes < SPIN_BELOW_BYTES)?
+            // Threads of another provider's own would wait for those that spin.
+            .with_intra_op_spinning(is_cpu && self.package_bytes < SPIN_BELOW_BYTES)?
             .with_optimization_level(GraphOptimizationLevel::Level3)?
             .with_memory_pattern(false)?
             // Otherwise a session could take a plug-in's device that nobody has asked for.
             .with_auto_device(AutoDevicePolicy::PreferCPU)?;
-        Ok(builder)
+        if is_cpu {
+            return Ok(builder);
+        }
+        // It makes one node of a product and the sum behind it, which then has three factors that vary: no provider
+        // takes that, and XNNPACK takes a third of the products less.
+        Ok(builder.with_config_entry("optimization.disable_specified_optimizers", "MatMulAddFusion")?)
     }
 }

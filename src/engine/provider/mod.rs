@@ -35,6 +35,9 @@ pub struct Provider {
     pub options: BTreeMap<String, String>,
 }
 
+/// XNNPACK's option for threads of its own; it has one without it.
+const XNNPACK_THREADS: &str = "intra_op_num_threads";
+
 impl Provider {
     /// One that is built in, without options.
     pub fn built_in(name: &str) -> Self {
@@ -51,11 +54,13 @@ impl Provider {
         self.name == CPU_PROVIDER && self.library.is_none()
     }
 
-    /// Makes the sessions that `builder` opens run on it, and on the processor what it does not take.
+    /// Makes the sessions that `builder` opens run on it, and on the processor what it does not take. Where a provider
+    /// has threads of its own and none were configured, it gets `threads`.
     pub(super) fn register(
         &self,
         builder: SessionBuilder,
         environment: &Environment,
+        threads: usize,
     ) -> Result<SessionBuilder, String> {
         let said = |e: ort::Error<SessionBuilder>| e.to_string();
         // The arena would keep the peak of the longest prefill for ever.
@@ -66,20 +71,23 @@ impl Provider {
         let builder = if let Some(library) = &self.library {
             plugin::register(self, library, builder, environment)?
         } else {
-            let provider = self.dispatch()?.error_on_failure();
-            builder.with_execution_providers([provider]).map_err(|e| missing(&e.to_string()))?
+            let provider = self.dispatch(threads)?.error_on_failure();
+            builder.with_execution_providers([provider]).map_err(|e| self.refused(&e.to_string()))?
         };
         builder.with_execution_providers([cpu]).map_err(said)
     }
 
-    fn dispatch(&self) -> Result<ExecutionProviderDispatch, String> {
+    fn dispatch(&self, threads: usize) -> Result<ExecutionProviderDispatch, String> {
         if cfg!(not(target_os = "android")) && self.name == "nnapi" {
             return Err(
                 "NNAPI is a part of Android and does not exist on Linux; name another provider".into()
             );
         }
         Ok(match self.name.as_str() {
-            "xnnpack" => self.with_options(ep::XNNPACK::default()).build(),
+            "xnnpack" => {
+                let own = ep::XNNPACK::default().with_arbitrary_config(XNNPACK_THREADS, threads.to_string());
+                self.with_options(own).build()
+            }
             "qnn" => self.with_options(ep::QNN::default()).build(),
             "cuda" => self.with_options(ep::CUDA::default()).build(),
             "tensorrt" => self.with_options(ep::TensorRT::default()).build(),
@@ -100,6 +108,20 @@ impl Provider {
         })
     }
 
+    /// ONNX Runtime's own words for what keeps a provider from being registered say little of what to do.
+    fn refused(&self, said: &str) -> String {
+        let was_left_out = ["in this build", "symbol"].iter().any(|word| said.contains(word));
+        if was_left_out || self.options.is_empty() {
+            return format!(
+                "this build of ONNX Runtime cannot take it: {said}. Name a library that was built with it in \
+                 `runtime.onnxruntime`, or the provider's plug-in in `library` of its [[provider]]"
+            );
+        }
+        let options: Vec<_> =
+            self.options.iter().map(|(key, value)| format!("{key} = \"{value}\"")).collect();
+        format!("it does not start with its options {}: {said}", options.join(", "))
+    }
+
     fn with_options<E: Options>(&self, provider: E) -> E {
         self.options.iter().fold(provider, |p, (key, value)| p.with_arbitrary_config(key, value))
     }
@@ -115,14 +137,6 @@ impl Provider {
             Ok(set(provider, matches!(value.as_str(), "1" | "true")))
         })
     }
-}
-
-/// ONNX Runtime's own words for a provider that it was built without say little of what to do.
-fn missing(said: &str) -> String {
-    format!(
-        "this build of ONNX Runtime cannot take it: {said}. Name a library that was built with it in \
-         `runtime.onnxruntime`, or the provider's plug-in in `library` of its [[provider]]"
-    )
 }
 
 /// Turns an option of a provider on or off.
@@ -153,13 +167,24 @@ mod tests {
             options: BTreeMap::from([(key.to_owned(), "1".to_owned())]),
             ..Provider::built_in("acl")
         };
-        assert!(acl("fast_math").dispatch().is_ok());
-        assert_eq!(acl("fast").dispatch().err().unwrap(), "it has no option `fast`, only fast_math");
+        assert!(acl("fast_math").dispatch(2).is_ok());
+        assert_eq!(acl("fast").dispatch(2).err().unwrap(), "it has no option `fast`, only fast_math");
+    }
+
+    #[test]
+    fn a_provider_that_is_missing_and_one_with_a_wrong_option_are_told_apart() {
+        let options = BTreeMap::from([("threads".to_owned(), "many".to_owned())]);
+        let provider = Provider { options, ..Provider::built_in("xnnpack") };
+        assert_eq!(provider.refused("stoi"), "it does not start with its options threads = \"many\": stoi");
+        for left_out in ["XNNPACK execution provider is not supported in this build.", "no symbol `x`"] {
+            assert!(provider.refused(left_out).contains("Name a library"));
+        }
+        assert!(Provider::built_in("xnnpack").refused("stoi").contains("Name a library"));
     }
 
     #[test]
     fn what_does_not_exist_here_is_said_plainly() {
-        assert!(Provider::built_in("nnapi").dispatch().err().unwrap().contains("part of Android"));
-        assert!(Provider::built_in("magic").dispatch().err().unwrap().contains("`library`"));
+        assert!(Provider::built_in("nnapi").dispatch(2).err().unwrap().contains("part of Android"));
+        assert!(Provider::built_in("magic").dispatch(2).err().unwrap().contains("`library`"));
     }
 }
