@@ -25,7 +25,7 @@ pub use schema::{
     Board, Cloud, Config, Engine, Http, Key, Log, Model, Mqtt, Node, Policy, Pull, Runtime, Service, Store,
 };
 pub use setting::{FileMode, LogLevel, Setting};
-pub use words::{OnChange, OnCorruption, OneOrMore, PayloadForm};
+pub use words::{OnChange, OnCorruption, OneOrMore, PackedWeights, PayloadForm};
 
 /// Where to read from.
 #[derive(Clone, Debug, Default)]

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf};
 use super::{
     list::{Budget, Client, Price, Provider, Site, Task},
     setting::{FileMode, LogLevel, Setting},
-    words::OnCorruption,
+    words::{OnCorruption, PackedWeights},
 };
 use crate::domain::{Lane, Prefer};
 
@@ -127,6 +127,9 @@ settings! {
         threads: usize = 0;
         /// Refuse a model that does not fit into the memory that can be had, instead of letting the board swap.
         check_memory: bool = true;
+        /// Keep weights below `store.path` as ONNX Runtime packs them for this processor: the model then takes little memory
+        /// that cannot be given back, loads faster, and needs two and a half times its size of disk. `auto`: from 1 GiB on.
+        packed_weights: PackedWeights = PackedWeights::Auto;
     }
     /// How requests are taken in.
     service: Service {

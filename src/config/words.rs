@@ -41,6 +41,15 @@ words! {
         /// Do not start.
         Stop = "stop",
     }
+    /// Whether weights are kept as ONNX Runtime packs them.
+    PackedWeights {
+        /// Those of large packages.
+        Auto = "auto",
+        /// All.
+        Always = "always",
+        /// None.
+        Never = "never",
+    }
     /// How a task's templates see what came in.
     PayloadForm {
         /// As the value that the JSON text stands for.

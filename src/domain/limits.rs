@@ -82,6 +82,10 @@ pub const FIXED_PREFILL_TOKENS_MIN: usize = 4;
 pub const FIXED_PREFILL_TOKENS_MAX: usize = 256;
 /// Room for one run beside weights and cache: hidden states of a part of a prompt, logits, ONNX Runtime itself, bytes.
 pub const ENGINE_SCRATCH_BYTES: u64 = 64_000_000;
+/// Packages from this size on have their weights packed to the disk, bytes. Smaller ones are packed in a second.
+pub const PACKED_WEIGHTS_BYTES_MIN: u64 = 1 << 30;
+/// Disk that packed weights take, in halves of their files: as they are and as they are packed (2.2 times was seen).
+pub const PACKED_WEIGHTS_SIZE_HALVES: u64 = 5;
 /// How often a model that lacked memory looks whether there is enough of it now.
 pub const ROOM_LOOK: Duration = Duration::from_secs(1);
 /// How long an execution provider may take to load a model when it is tried. Beyond: it is passed over. Some compile the

@@ -3,10 +3,11 @@
 use std::{path::PathBuf, sync::Arc};
 
 use super::{
-    Graph, GraphError, GraphOptions, Need, PassedOver, Placement, ProbeRequest, Provider, Room, RuntimeError,
+    Graph, GraphError, GraphOptions, Need, PackedWeights, PassedOver, Placement, ProbeRequest, Provider,
+    Room, RuntimeError, RuntimeInfo,
+    graph::How,
     load_runtime,
     probe::try_provider,
-    provider::Watch,
     sample::argmax,
     state::{LoadStage, Model},
 };
@@ -30,6 +31,8 @@ pub struct EngineOptions {
     pub providers: Vec<Provider>,
     /// The program in which providers are tried before they are used (`PROGRAM probe`); `None`: they are not.
     pub probe: Option<PathBuf>,
+    /// Where packed weights are kept; `None`: they are not.
+    pub packed: Option<PackedWeights>,
     /// Memory that can be had; `None`: a model is loaded whether it fits or not.
     pub room: Option<Room>,
     /// Sequences at once.
@@ -86,7 +89,7 @@ pub(super) fn load(
     let template = ChatTemplate::load(&package, &tokenizer)?;
 
     let Chosen { graph, variant, provider, placement, passed_over } =
-        choose(options, &package, unsound, report)?;
+        choose(options, (&package, &runtime), unsound, report)?;
     let model = Model {
         variant: Variant { kv: graph.kv(), ..variant },
         provider: provider.name,
@@ -120,7 +123,7 @@ struct Chosen {
 /// Takes the first provider on which the package runs.
 fn choose(
     options: &EngineOptions,
-    package: &Package,
+    package: (&Package, &RuntimeInfo),
     unsound: &[PassedOver],
     report: &mut dyn FnMut(LoadStage),
 ) -> Result<Chosen, LoadError> {
@@ -150,13 +153,27 @@ fn choose(
 /// Tries a provider elsewhere first, unless it is the processor.
 fn open_tried(
     options: &EngineOptions,
-    package: &Package,
+    (package, runtime): (&Package, &RuntimeInfo),
     provider: &Provider,
     report: &mut dyn FnMut(LoadStage),
 ) -> Result<(Graph, Variant, Option<Placement>), LoadError> {
-    fits(options, package, variant_for(package, provider)?)?;
+    let variant = variant_for(package, provider)?;
+    fits(options, package, variant)?;
+    let sizes = GraphOptions { slots: options.slots, context: options.context, threads: options.threads };
+    let bytes = package.weights_bytes(variant);
+    if provider.is_cpu() {
+        let graph = open_packed(options, (package, variant), runtime, &sizes, report);
+        let graph = match graph {
+            Some(graph) => graph,
+            None => {
+                report(LoadStage::Graph { bytes });
+                open_on(package, provider, &sizes, How::default(), &mut || report(LoadStage::SelfTest))?
+            }
+        };
+        return Ok((graph, variant.clone(), None));
+    }
     let mut placement = None;
-    if let Some(program) = options.probe.as_deref().filter(|_| !provider.is_cpu()) {
+    if let Some(program) = options.probe.as_deref() {
         report(LoadStage::Provider);
         let request = ProbeRequest {
             runtime: options.runtime.clone(),
@@ -168,10 +185,34 @@ fn open_tried(
         let found = try_provider(program, &request).map_err(LoadError::Provider)?;
         placement = Some(found);
     }
-    report(LoadStage::Graph);
-    let sizes = GraphOptions { slots: options.slots, context: options.context, threads: options.threads };
-    let (graph, variant) = open_on(package, provider, &sizes, None, &mut || report(LoadStage::SelfTest))?;
-    Ok((graph, variant, placement))
+    report(LoadStage::Graph { bytes });
+    let graph = open_on(package, provider, &sizes, How::default(), &mut || report(LoadStage::SelfTest))?;
+    Ok((graph, variant.clone(), placement))
+}
+
+/// The model with packed weights. Those that do not load, or do not compute what they should, are thrown away, and
+/// the model is loaded as it is.
+fn open_packed(
+    options: &EngineOptions,
+    (package, variant): (&Package, &Variant),
+    runtime: &RuntimeInfo,
+    sizes: &GraphOptions,
+    report: &mut dyn FnMut(LoadStage),
+) -> Option<Graph> {
+    let bytes = package.weights_bytes(variant);
+    let mut making = || report(LoadStage::Packing { bytes });
+    let with = (runtime.version.as_str(), options.threads);
+    let packed = options.packed.as_ref()?.prepare(package, variant, with, &mut making)?;
+    report(LoadStage::Graph { bytes });
+    let how = How { packed: Some(&packed), ..How::default() };
+    match open_on(package, &Provider::cpu(), sizes, how, &mut || report(LoadStage::SelfTest)) {
+        Ok(graph) => Some(graph),
+        Err(error) => {
+            tracing::warn!(packed = %packed.display(), %error, "packed weights are of no use and are thrown away");
+            PackedWeights::discard(&packed);
+            None
+        }
+    }
 }
 
 fn fits(options: &EngineOptions, package: &Package, variant: &Variant) -> Result<(), LoadError> {
@@ -187,16 +228,16 @@ pub(super) fn open_on(
     package: &Package,
     provider: &Provider,
     sizes: &GraphOptions,
-    watch: Option<&Watch>,
+    how: How<'_>,
     testing: &mut dyn FnMut(),
-) -> Result<(Graph, Variant), LoadError> {
+) -> Result<Graph, LoadError> {
     let variant = variant_for(package, provider)?;
-    let mut graph = Graph::open_watched(&package.dir, &package.manifest, variant, provider, sizes, watch)?;
+    let mut graph = Graph::open_how(&package.dir, (&package.manifest, variant), provider, sizes, how)?;
     testing();
     if let Some(test) = variant.self_test.as_ref().or(package.manifest.self_test.as_ref()) {
         self_test(&mut graph, test)?;
     }
-    Ok((graph, variant.clone()))
+    Ok(graph)
 }
 
 fn variant_for<'a>(package: &'a Package, provider: &Provider) -> Result<&'a Variant, LoadError> {

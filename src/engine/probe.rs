@@ -15,7 +15,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{GraphOptions, Placement, Provider, load, provider::Watch, runtime::load_runtime};
+use super::{GraphOptions, Placement, Provider, graph::How, load, provider::Watch, runtime::load_runtime};
 use crate::{domain::limits, model::Package};
 
 /// What is to be tried.
@@ -56,7 +56,8 @@ fn try_here(request: &ProbeRequest) -> Result<Placement, String> {
     let package = Package::open(&request.package).map_err(|e| text(&e))?;
     let sizes = GraphOptions { slots: 1, context: request.context, threads: request.threads };
     let watch = Watch::default();
-    load::open_on(&package, &request.provider, &sizes, Some(&watch), &mut || {}).map_err(|e| text(&e))?;
+    let how = How { watch: Some(&watch), ..How::default() };
+    load::open_on(&package, &request.provider, &sizes, how, &mut || {}).map_err(|e| text(&e))?;
     Ok(watch.placement())
 }
 

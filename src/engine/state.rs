@@ -62,8 +62,16 @@ pub enum LoadStage {
     Tokenizer,
     /// An execution provider, in a process of its own.
     Provider,
+    /// Packing the weights for this processor, once.
+    Packing {
+        /// Size of their files.
+        bytes: u64,
+    },
     /// The graph and its weights.
-    Graph,
+    Graph {
+        /// Size of their files.
+        bytes: u64,
+    },
     /// The golden self-test.
     SelfTest,
 }
@@ -77,7 +85,10 @@ impl std::fmt::Display for LoadStage {
             }
             Self::Tokenizer => f.write_str("loading tokenizer and chat template"),
             Self::Provider => f.write_str("trying an execution provider"),
-            Self::Graph => f.write_str("loading the weights"),
+            Self::Packing { bytes } => {
+                write!(f, "packing {} MB of weights for this processor, once", bytes / 1_000_000)
+            }
+            Self::Graph { bytes } => write!(f, "loading {} MB of weights", bytes / 1_000_000),
             Self::SelfTest => f.write_str("running the self-test"),
         }
     }

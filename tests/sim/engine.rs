@@ -29,7 +29,7 @@ pub(crate) async fn engine(
     mut dice: Dice,
     faulty: bool,
 ) {
-    state.send_replace(EngineState::Loading(LoadStage::Graph));
+    state.send_replace(EngineState::Loading(LoadStage::Graph { bytes: 0 }));
     tokio::time::sleep(dice.millis(1, 3_000)).await;
     state.send_replace(EngineState::Ready(Arc::clone(&model)));
     let mut running = JoinSet::new();
@@ -48,7 +48,7 @@ pub(crate) async fn engine(
             Some(_) = running.join_next() => {}
             () = tokio::time::sleep(death) => {
                 // Everything that runs is gone without a word.
-                state.send_replace(EngineState::Loading(LoadStage::Graph));
+                state.send_replace(EngineState::Loading(LoadStage::Graph { bytes: 0 }));
                 running.shutdown().await;
                 tokio::time::sleep(dice.millis(1, 2_000)).await;
                 state.send_replace(EngineState::Ready(Arc::clone(&model)));

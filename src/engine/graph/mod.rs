@@ -9,7 +9,7 @@ mod runner;
 mod session;
 mod settle;
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use runner::Runner;
 use session::Opening;
@@ -18,7 +18,7 @@ use super::{
     border::{self, Border, FixedBorder, Lengths, PAST, Port, Rows, TOKENS, TOTAL, Tokens},
     ffi::{Cell, CellShape, FixedCell, Keeping, Span, Table},
     provider::{Provider, Watch},
-    runtime,
+    runtime::{self, Runtime},
 };
 use crate::model::{Convention, FixedShapes, KvType, Manifest, Variant};
 
@@ -109,41 +109,50 @@ impl Graph {
         provider: &Provider,
         options: &GraphOptions,
     ) -> Result<Self, GraphError> {
-        Self::open_watched(dir, manifest, variant, provider, options, None)
+        Self::open_how(dir, (manifest, variant), provider, options, How::default())
     }
 
-    /// The same, with somebody who hears which nodes of the graph go where. What is watched runs slower.
-    pub(super) fn open_watched(
+    /// The same, with what only the daemon does.
+    pub(super) fn open_how(
         dir: &Path,
-        manifest: &Manifest,
-        variant: &Variant,
+        (manifest, variant): (&Manifest, &Variant),
         provider: &Provider,
         options: &GraphOptions,
-        watch: Option<&Watch>,
+        how: How<'_>,
     ) -> Result<Self, GraphError> {
-        let runtime = runtime::loaded().ok_or(GraphError::NoRuntime)?;
-        if let Some(needed) =
-            variant.requires.onnxruntime.as_deref().filter(|v| older(&runtime.info.version, v))
-        {
-            return Err(GraphError::RuntimeTooOld {
-                graph: variant.graph.clone(),
-                needed: needed.into(),
-                found: runtime.info.version.clone(),
-            });
-        }
+        let runtime = runtime_for(variant)?;
         let opening = Opening {
             environment: &runtime.environment,
             threads: options.threads,
             package_bytes: package_bytes(manifest),
             provider,
-            watch,
+            watch: how.watch,
         };
         let room = Room { slots: options.slots, context: options.context.min(manifest.context) };
         let runner = match variant.shapes {
             Some(shapes) => Runner::Fixed(fixed(&opening, dir, (manifest, variant), shapes, room)?),
-            None => Runner::Free(free(&opening, dir, (manifest, variant), room)?),
+            None => Runner::Free(free(&opening, dir, (manifest, variant), room, how.packed)?),
         };
         Ok(Self { runner, all_rows: (0..options.slots).collect() })
+    }
+
+    /// Writes `variant` of the package in `dir` to the file `packed`, with its weights beside it as the processor wants
+    /// them, for [`How::packed`].
+    pub(super) fn pack(
+        dir: &Path,
+        (manifest, variant): (&Manifest, &Variant),
+        threads: usize,
+        packed: &Path,
+    ) -> Result<(), GraphError> {
+        let runtime = runtime_for(variant)?;
+        let opening = Opening {
+            environment: &runtime.environment,
+            threads,
+            package_bytes: package_bytes(manifest),
+            provider: &Provider::cpu(),
+            watch: None,
+        };
+        opening.pack(dir, &variant.graph, packed)
     }
 
     /// Feeds `tokens` to `slot`, after the `past` tokens it holds already, and returns the
@@ -196,6 +205,29 @@ impl Graph {
     }
 }
 
+/// How a graph is opened, besides what everybody says.
+#[derive(Clone, Copy, Default)]
+pub(super) struct How<'a> {
+    /// Hears which nodes go where. What is watched runs slower.
+    pub(super) watch: Option<&'a Watch>,
+    /// A file that [`Graph::pack`] has written, to be opened instead of the package's.
+    pub(super) packed: Option<&'a Path>,
+}
+
+/// The library, if it is new enough.
+fn runtime_for(variant: &Variant) -> Result<Arc<Runtime>, GraphError> {
+    let runtime = runtime::loaded().ok_or(GraphError::NoRuntime)?;
+    let too_old = |needed: &&str| older(&runtime.info.version, needed);
+    match variant.requires.onnxruntime.as_deref().filter(too_old) {
+        None => Ok(runtime),
+        Some(needed) => Err(GraphError::RuntimeTooOld {
+            graph: variant.graph.clone(),
+            needed: needed.into(),
+            found: runtime.info.version.clone(),
+        }),
+    }
+}
+
 /// Slots, and tokens of one.
 #[derive(Clone, Copy)]
 struct Room {
@@ -209,10 +241,14 @@ fn free(
     dir: &Path,
     (manifest, variant): (&Manifest, &Variant),
     room: Room,
+    packed: Option<&Path>,
 ) -> Result<Cell, GraphError> {
     let open = |graph: &str| opening.open(dir, graph, &[]);
     let mismatch = |reason| GraphError::Mismatch { graph: variant.graph.clone(), reason };
-    let session = open(&variant.graph)?;
+    let session = match packed {
+        Some(packed) => opening.open_packed(packed, &variant.graph)?,
+        None => open(&variant.graph)?,
+    };
     let (inputs, outputs) = (Port::all(session.inputs()), Port::all(session.outputs()));
     let border = border::read(&inputs, &outputs, manifest.cache, manifest.vocabulary).map_err(mismatch)?;
     let Room { slots, context } = room;

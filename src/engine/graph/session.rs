@@ -36,15 +36,50 @@ impl Opening<'_> {
         graph: &str,
         sizes: &[(&str, usize)],
     ) -> Result<Session, GraphError> {
+        let sized = |mut builder: SessionBuilder| {
+            for (name, size) in sizes {
+                builder = builder.with_dimension_override(name, *size as i64)?;
+            }
+            Ok(builder)
+        };
+        self.open_with(&dir.join(graph), graph, sized)
+    }
+
+    /// Opens what [`pack`](Self::pack) has written.
+    pub(super) fn open_packed(&self, packed: &Path, graph: &str) -> Result<Session, GraphError> {
+        // It is optimised already.
+        self.open_with(packed, graph, |builder| {
+            Ok(builder.with_optimization_level(GraphOptimizationLevel::Disable)?)
+        })
+    }
+
+    /// Writes a graph of the package in `dir` to `packed`, and beside it its weights as this processor wants them.
+    pub(super) fn pack(&self, dir: &Path, graph: &str, packed: &Path) -> Result<(), GraphError> {
+        let data = packed.with_added_extension("data");
+        let name = data.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let saving = |builder: SessionBuilder| {
+            Ok(builder
+                .with_optimized_model_path(packed)?
+                .with_config_entry("session.save_external_prepacked_constant_initializers", "1")?
+                .with_config_entry("session.optimized_model_external_initializers_file_name", &name)?)
+        };
+        // It warns that what it writes is for this processor, which is what it is wanted for.
+        let quiet = tracing::subscriber::NoSubscriber::new();
+        tracing::subscriber::with_default(quiet, || self.open_with(&dir.join(graph), graph, saving)).map(drop)
+    }
+
+    fn open_with(
+        &self,
+        path: &Path,
+        graph: &str,
+        change: impl FnOnce(SessionBuilder) -> Result<SessionBuilder, ort::Error>,
+    ) -> Result<Session, GraphError> {
         let load = |reason: String| GraphError::Load { graph: graph.to_owned(), reason };
-        let mut builder = self.builder().map_err(|e| load(e.to_string()))?;
-        for (name, size) in sizes {
-            builder = builder.with_dimension_override(name, *size as i64).map_err(|e| load(e.to_string()))?;
-        }
+        let builder = self.builder().and_then(change).map_err(|e| load(e.to_string()))?;
         let builder =
             self.provider.register(builder, self.environment, self.threads).map_err(GraphError::Provider)?;
         let mut builder = self.watched(builder).map_err(|e| load(e.to_string()))?;
-        builder.commit_from_file(dir.join(graph)).map_err(|e| load(e.to_string()))
+        builder.commit_from_file(path).map_err(|e| load(e.to_string()))
     }
 
     fn watched(&self, builder: SessionBuilder) -> Result<SessionBuilder, ort::Error> {
