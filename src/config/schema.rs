@@ -130,6 +130,9 @@ settings! {
         /// Keep weights below `store.path` as ONNX Runtime packs them for this processor: the model then takes little memory
         /// that cannot be given back, loads faster, and needs two and a half times its size of disk. `auto`: from 1 GiB on.
         packed_weights: PackedWeights = PackedWeights::Auto;
+        /// Keep below `store.path` what an accelerator's compiler makes of a model, so that it compiles once and not at every
+        /// start. For one that cannot write it down, or writes what it cannot read, nothing is kept.
+        keep_compiled: bool = true;
     }
     /// How requests are taken in.
     service: Service {

@@ -3,17 +3,15 @@
 use std::{path::PathBuf, sync::Arc};
 
 use super::{
-    Graph, GraphError, GraphOptions, Need, PackedWeights, PassedOver, Placement, ProbeRequest, Provider,
-    Room, RuntimeError, RuntimeInfo,
-    graph::How,
-    load_runtime,
+    Graph, GraphError, GraphOptions, Need, PassedOver, Placement, Prepared, ProbeRequest, Provider, Room,
+    RuntimeError, RuntimeInfo, load_runtime,
+    open::{Opening, variant_for},
     probe::try_provider,
-    sample::argmax,
     state::{LoadStage, Model},
 };
 use crate::{
     domain::Clock,
-    model::{CallMarks, ChatTemplate, Package, PackageError, SelfTest, Shelf, Tokenizer, Variant},
+    model::{CallMarks, ChatTemplate, Package, PackageError, Shelf, Tokenizer, Variant},
 };
 
 /// What to load and how much of the board it may take.
@@ -31,8 +29,8 @@ pub struct EngineOptions {
     pub providers: Vec<Provider>,
     /// The program in which providers are tried before they are used (`PROGRAM probe`); `None`: they are not.
     pub probe: Option<PathBuf>,
-    /// Where packed weights are kept; `None`: they are not.
-    pub packed: Option<PackedWeights>,
+    /// Where is kept what is made of a model once for this board; `None`: nowhere.
+    pub prepared: Option<Prepared>,
     /// Memory that can be had; `None`: a model is loaded whether it fits or not.
     pub room: Option<Room>,
     /// Sequences at once.
@@ -160,59 +158,31 @@ fn open_tried(
     let variant = variant_for(package, provider)?;
     fits(options, package, variant)?;
     let sizes = GraphOptions { slots: options.slots, context: options.context, threads: options.threads };
-    let bytes = package.weights_bytes(variant);
-    if provider.is_cpu() {
-        let graph = open_packed(options, (package, variant), runtime, &sizes, report);
-        let graph = match graph {
-            Some(graph) => graph,
-            None => {
-                report(LoadStage::Graph { bytes });
-                open_on(package, provider, &sizes, How::default(), &mut || report(LoadStage::SelfTest))?
-            }
-        };
-        return Ok((graph, variant.clone(), None));
-    }
+    let opening = Opening { package, variant, provider, runtime, sizes: &sizes };
+    let prepared = options.prepared.as_ref();
     let mut placement = None;
-    if let Some(program) = options.probe.as_deref() {
+    if let Some(program) = options.probe.as_deref().filter(|_| !provider.is_cpu()) {
         report(LoadStage::Provider);
         let request = ProbeRequest {
             runtime: options.runtime.clone(),
             package: package.dir.clone(),
             provider: provider.clone(),
+            prepared: options.prepared.clone(),
             context: options.context,
             threads: options.threads,
         };
-        let found = try_provider(program, &request).map_err(LoadError::Provider)?;
-        placement = Some(found);
+        let found = try_provider(program, &request).or_else(|why| {
+            // Another driver may crash over what the one before it compiled.
+            if opening.forget_compiled(prepared) { try_provider(program, &request) } else { Err(why) }
+        });
+        placement = Some(found.map_err(LoadError::Provider)?);
     }
-    report(LoadStage::Graph { bytes });
-    let graph = open_on(package, provider, &sizes, How::default(), &mut || report(LoadStage::SelfTest))?;
+    let graph = if provider.is_cpu() {
+        opening.packed(prepared, report)?
+    } else {
+        opening.compiled_before(prepared, report)?
+    };
     Ok((graph, variant.clone(), placement))
-}
-
-/// The model with packed weights. Those that do not load, or do not compute what they should, are thrown away, and
-/// the model is loaded as it is.
-fn open_packed(
-    options: &EngineOptions,
-    (package, variant): (&Package, &Variant),
-    runtime: &RuntimeInfo,
-    sizes: &GraphOptions,
-    report: &mut dyn FnMut(LoadStage),
-) -> Option<Graph> {
-    let bytes = package.weights_bytes(variant);
-    let mut making = || report(LoadStage::Packing { bytes });
-    let with = (runtime.version.as_str(), options.threads);
-    let packed = options.packed.as_ref()?.prepare(package, variant, with, &mut making)?;
-    report(LoadStage::Graph { bytes });
-    let how = How { packed: Some(&packed), ..How::default() };
-    match open_on(package, &Provider::cpu(), sizes, how, &mut || report(LoadStage::SelfTest)) {
-        Ok(graph) => Some(graph),
-        Err(error) => {
-            tracing::warn!(packed = %packed.display(), %error, "packed weights are of no use and are thrown away");
-            PackedWeights::discard(&packed);
-            None
-        }
-    }
 }
 
 fn fits(options: &EngineOptions, package: &Package, variant: &Variant) -> Result<(), LoadError> {
@@ -221,55 +191,4 @@ fn fits(options: &EngineOptions, package: &Package, variant: &Variant) -> Result
         Some(room) if need.total() > room => Err(LoadError::TooLarge { need, room }),
         _ => Ok(()),
     }
-}
-
-/// Opens the package on one provider and runs its self-test, before which `testing` is told.
-pub(super) fn open_on(
-    package: &Package,
-    provider: &Provider,
-    sizes: &GraphOptions,
-    how: How<'_>,
-    testing: &mut dyn FnMut(),
-) -> Result<Graph, LoadError> {
-    let variant = variant_for(package, provider)?;
-    let mut graph = Graph::open_how(&package.dir, (&package.manifest, variant), provider, sizes, how)?;
-    testing();
-    if let Some(test) = variant.self_test.as_ref().or(package.manifest.self_test.as_ref()) {
-        self_test(&mut graph, test)?;
-    }
-    Ok(graph)
-}
-
-fn variant_for<'a>(package: &'a Package, provider: &Provider) -> Result<&'a Variant, LoadError> {
-    let variants = &package.manifest.variants;
-    variants.iter().find(|variant| variant.is_for(&provider.name)).ok_or_else(|| LoadError::NoVariant {
-        wanted: provider.name.clone(),
-        found: variants.iter().flat_map(|v| v.providers.clone()).collect::<Vec<_>>().join(", "),
-    })
-}
-
-/// Greedy decoding must give the tokens that it gave when the package was made.
-fn self_test(graph: &mut Graph, test: &SelfTest) -> Result<(), LoadError> {
-    let failed = |why: String| LoadError::SelfTest(why);
-    if test.prompt.len() + test.tokens.len() > graph.context() {
-        return Err(failed(format!("it does not fit into a context of {} tokens", graph.context())));
-    }
-    let mut logits = graph.prefill(0, 0, &test.prompt, &[test.prompt.len() - 1])?;
-    for (n, wanted) in test.tokens.iter().enumerate() {
-        let got = argmax(logits);
-        if n == 0 {
-            let difference = (logits[*wanted as usize] - test.first_logit).abs();
-            if difference.is_nan() || difference > test.tolerance {
-                return Err(failed(format!(
-                    "the first logit is off by {difference}, allowed are {}",
-                    test.tolerance
-                )));
-            }
-        }
-        if got != *wanted {
-            return Err(failed(format!("token {n} is {got}, expected was {wanted}")));
-        }
-        logits = graph.decode(&[got], &[test.prompt.len() + n])?;
-    }
-    Ok(())
 }

@@ -15,7 +15,11 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{GraphOptions, Placement, Provider, graph::How, load, provider::Watch, runtime::load_runtime};
+use super::{
+    GraphOptions, Placement, Prepared, Provider,
+    open::{Opening, variant_for},
+    runtime::load_runtime,
+};
 use crate::{domain::limits, model::Package};
 
 /// What is to be tried.
@@ -27,6 +31,8 @@ pub struct ProbeRequest {
     pub package: PathBuf,
     /// On what.
     pub provider: Provider,
+    /// Where is kept what the provider compiles; `None`: nowhere.
+    pub prepared: Option<Prepared>,
     /// Tokens of one slot.
     pub context: usize,
     /// Threads of one run.
@@ -52,13 +58,13 @@ pub fn answer_probe(question: &str) -> String {
 
 fn try_here(request: &ProbeRequest) -> Result<Placement, String> {
     let text = |error: &dyn std::fmt::Display| error.to_string();
-    load_runtime(request.runtime.as_deref(), Some(&request.package)).map_err(|e| text(&e))?;
+    let runtime = load_runtime(request.runtime.as_deref(), Some(&request.package)).map_err(|e| text(&e))?;
     let package = Package::open(&request.package).map_err(|e| text(&e))?;
     let sizes = GraphOptions { slots: 1, context: request.context, threads: request.threads };
-    let watch = Watch::default();
-    let how = How { watch: Some(&watch), ..How::default() };
-    load::open_on(&package, &request.provider, &sizes, how, &mut || {}).map_err(|e| text(&e))?;
-    Ok(watch.placement())
+    let variant = variant_for(&package, &request.provider).map_err(|e| text(&e))?;
+    let opening =
+        Opening { package: &package, variant, provider: &request.provider, runtime: &runtime, sizes: &sizes };
+    opening.compiled_now(request.prepared.as_ref()).map_err(|e| text(&e))
 }
 
 /// Tries a provider in a process of `program`: where the graph's nodes went, or why it is of no use.

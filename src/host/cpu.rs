@@ -18,6 +18,11 @@ pub fn processors() -> String {
     abilities(&fs::read_to_string("/proc/cpuinfo").unwrap_or_default())
 }
 
+/// Release of the kernel that runs.
+pub fn kernel() -> String {
+    rustix::system::uname().release().to_string_lossy().into_owned()
+}
+
 /// The lines of `/proc/cpuinfo` that tell of abilities, each once: cores may differ.
 fn abilities(cpuinfo: &str) -> String {
     const TELLING: [&str; 6] =

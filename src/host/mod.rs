@@ -15,7 +15,7 @@ pub use board::{
     Board, Cooling, Feed, Flags, Group, HeatLevels, HeatOverrides, Memory, Power, Reading, Roots, Throttle,
     Zone,
 };
-pub use cpu::{engine_threads, processors};
+pub use cpu::{engine_threads, kernel, processors};
 pub use memory::{Resident, resident};
 pub use name::node_name;
 pub use pressure::{BoardState, Judge, State};

@@ -12,7 +12,7 @@ use super::{
 use crate::domain::hex;
 
 /// A package in `dir` that holds `files`, the first of them as its graph.
-pub(super) fn write(dir: &Path, vocabulary: usize, files: &[(&str, &[u8])]) -> Package {
+pub(crate) fn write(dir: &Path, vocabulary: usize, files: &[(&str, &[u8])]) -> Package {
     for (name, content) in files {
         fs::write(dir.join(name), content).unwrap();
     }

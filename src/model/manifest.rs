@@ -230,6 +230,11 @@ impl Manifest {
         Ok(manifest)
     }
 
+    /// The best variant for an execution provider.
+    pub fn variant_for(&self, provider: &str) -> Option<&Variant> {
+        self.variants.iter().find(|variant| variant.is_for(provider))
+    }
+
     /// The manifest's text, as [`parse`](Self::parse) reads it.
     pub fn to_toml(&self) -> Result<String, PackageError> {
         toml::to_string(self).map_err(|e| PackageError::Manifest { reason: e.to_string() })

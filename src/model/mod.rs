@@ -18,7 +18,7 @@ mod control;
 mod detokenizer;
 mod error;
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 mod guard;
 mod manifest;
 mod memory;

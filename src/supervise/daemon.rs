@@ -15,7 +15,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     board::{self, Watch},
     broker::Broker,
-    parts, remotes,
+    parts::{self, prepared},
+    remotes,
     rules::{Reread, Rules},
     signals::{self, StopSignals},
     systemd::{notify, report},
@@ -24,9 +25,9 @@ use super::{
     vital::Vital,
 };
 use crate::{
-    config::{self, Config},
+    config::Config,
     domain::{Clock, SystemClock, limits},
-    engine::{Engine, EngineOptions, EngineState, EngineStats, PackedWeights, Provider, Room},
+    engine::{Engine, EngineOptions, EngineState, EngineStats, Provider, Room},
     host,
     model::Shelf,
     observe::Metrics,
@@ -289,7 +290,7 @@ fn start_engine(config: &Config, clock: &Arc<dyn Clock>) -> io::Result<EnginePar
         verified: config.store.path.join("verified.json"),
         providers: config.model.providers.iter().map(|name| provider(config, name)).collect(),
         probe: std::env::current_exe().ok(),
-        packed: packed_weights(config),
+        prepared: Some(prepared(config)),
         room: config.engine.check_memory.then(|| room(config, clock)),
         slots: config.engine.slots,
         context: config.engine.context,
@@ -298,17 +299,6 @@ fn start_engine(config: &Config, clock: &Arc<dyn Clock>) -> io::Result<EnginePar
     let engine = Engine::start(options, Arc::clone(clock))?;
     let (state, stats) = (engine.state.clone(), Arc::clone(&engine.stats));
     Ok((Some(engine), state, stats))
-}
-
-/// Where packed weights are kept, if they are.
-fn packed_weights(config: &Config) -> Option<PackedWeights> {
-    let wanted = config.engine.packed_weights;
-    (wanted != config::PackedWeights::Never).then(|| PackedWeights {
-        dir: config.store.path.join("packed"),
-        always: wanted == config::PackedWeights::Always,
-        processor: host::processors(),
-        keep_free: (config.store.free_min_mb as u64).saturating_mul(1_000_000),
-    })
 }
 
 /// The memory that can be had, as the board says at that moment.

@@ -3,8 +3,10 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use crate::{
-    config::{self, Config},
+    config::{self, Config, PackedWeights},
     domain::{ClientId, Clock, TopicFilter, limits},
+    engine::Prepared,
+    host,
     scheduler::Bounds,
     service::{ClientRule, Clients, Defaults},
     store::{OnCorruption, Opened, Quotas, Store, StoreOptions},
@@ -103,4 +105,20 @@ pub(super) fn link_options(config: &Config, url: &str, node: &str) -> Result<Lin
         session_expiry_s: u32::try_from(m.session_expiry_s).unwrap_or(u32::MAX),
         ..LinkOptions::new(url.parse().map_err(wrong)?, id)
     })
+}
+
+/// What is made of a model once for this board, and where it is kept.
+pub(super) fn prepared(config: &Config) -> Prepared {
+    Prepared {
+        dir: config.store.path.join("prepared"),
+        keep_free: (config.store.free_min_mb as u64).saturating_mul(1_000_000),
+        processors: host::processors(),
+        kernel: host::kernel(),
+        pack_from: match config.engine.packed_weights {
+            PackedWeights::Never => None,
+            PackedWeights::Auto => Some(limits::PACKED_WEIGHTS_BYTES_MIN),
+            PackedWeights::Always => Some(0),
+        },
+        compiled: config.engine.keep_compiled,
+    }
 }

@@ -36,6 +36,7 @@ mod http;
 mod keyed;
 mod mqtt;
 mod openai_client;
+mod openvino;
 mod packed;
 mod policy;
 mod providers;

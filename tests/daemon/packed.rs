@@ -21,7 +21,7 @@ fn answer(daemon: &Daemon) -> String {
 
 /// What lies in the folder of packed weights.
 fn packed(daemon: &Daemon) -> Vec<PathBuf> {
-    let Ok(entries) = fs::read_dir(daemon.socket().with_file_name("state").join("packed")) else {
+    let Ok(entries) = fs::read_dir(daemon.socket().with_file_name("state").join("prepared")) else {
         return Vec::new();
     };
     let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
@@ -49,7 +49,7 @@ fn packed_weights_are_made_once_take_no_memory_of_their_own_and_answer_the_same(
     let mut daemon = Daemon::start(&[ALWAYS]);
     let made = packed(&daemon);
     let [dir] = &made[..] else { panic!("{made:?}") };
-    assert!(dir.file_name().unwrap().to_str().unwrap().starts_with("smollm2-135m-instruct-"));
+    assert!(dir.file_name().unwrap().to_str().unwrap().starts_with("packed-smollm2-135m-instruct-"));
     assert_eq!(answer(&daemon), wanted);
     kill(&mut daemon);
     let data = |dir: &PathBuf| fs::metadata(dir.join("model.onnx.data")).unwrap().modified().unwrap();
@@ -87,7 +87,7 @@ fn packed_weights_that_are_damaged_are_made_anew_or_thrown_away() {
     drop(file);
     daemon.restart();
     assert_eq!(answer(&daemon), wanted);
-    assert!(daemon.log().contains("packed weights are of no use and are thrown away"), "{}", daemon.log());
+    assert!(daemon.log().contains("what was prepared is of no use and is thrown away"), "{}", daemon.log());
     assert!(packed(&daemon).is_empty());
 }
 
@@ -105,21 +105,21 @@ fn a_daemon_that_is_killed_while_it_packs_begins_again() {
     });
     kill(&mut daemon);
     // Of other models only the one that was used last stays.
-    let home = daemon.socket().with_file_name("state").join("packed");
-    for (name, note) in [("old-1", true), ("old-2", true), ("junk", false)] {
+    let home = daemon.socket().with_file_name("state").join("prepared");
+    for (name, note) in [("packed-old-1", true), ("packed-old-2", true), ("packed-junk", false)] {
         fs::create_dir(home.join(name)).unwrap();
         if note {
-            fs::write(home.join(name).join("packed.toml"), "").unwrap();
+            fs::write(home.join(name).join("prepared.toml"), "").unwrap();
         }
     }
-    let old = File::options().write(true).open(home.join("old-1/packed.toml")).unwrap();
+    let old = File::options().write(true).open(home.join("packed-old-1/prepared.toml")).unwrap();
     old.set_modified(std::time::UNIX_EPOCH).unwrap();
     daemon.restart();
     assert!(!answer(&daemon).is_empty());
     let names: Vec<_> =
         packed(&daemon).iter().map(|path| path.file_name().unwrap().to_str().unwrap().to_owned()).collect();
     assert_eq!(names.len(), 2, "{names:?}");
-    assert!(names[0] == "old-2" && names[1].starts_with("smollm2-135m-instruct-"), "{names:?}");
+    assert!(names[0] == "packed-old-2" && names[1].starts_with("packed-smollm2-135m-instruct-"), "{names:?}");
     assert!(!names[1].ends_with(".part"), "{names:?}");
 }
 

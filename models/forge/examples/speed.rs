@@ -30,7 +30,9 @@ fn main() -> Result<()> {
         let manifest = Manifest::parse(&fs::read_to_string(dir.join("outpost-model.toml"))?)?;
         let threads = std::thread::available_parallelism()?.get();
         let options = GraphOptions { slots: 4, context: 1024, threads };
-        graphs.push(Graph::open(dir, &manifest, &manifest.variants[0], &Provider::cpu(), &options)?);
+        let cpu = Provider::cpu();
+        let variant = manifest.variant_for(&cpu.name).context("no variant for the processor")?;
+        graphs.push(Graph::open(dir, &manifest, variant, &cpu, &options)?);
     }
     let mut best = vec![[0f64; 3]; graphs.len()];
     for _ in 0..rounds {

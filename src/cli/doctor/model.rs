@@ -110,7 +110,7 @@ fn described(package: &Package, args: &DoctorArgs) -> Finding {
     Finding::good("model", says)
 }
 
-/// Of the first variant.
+/// Of the variant for the first provider that has one.
 fn memory(package: &Package, config: &Config, board: &Board<'_>) -> Finding {
     let mb = |bytes: u64| bytes / 1_000_000;
     let loaded = board.status.filter(|status| status["state"] == "ready");
@@ -120,7 +120,10 @@ fn memory(package: &Package, config: &Config, board: &Board<'_>) -> Finding {
             format!("the daemon has the model loaded and takes {} MB", mb(resident)),
         );
     }
-    let need = Need::of(package, &package.manifest.variants[0], config.engine.slots, config.engine.context);
+    let manifest = &package.manifest;
+    let variant = config.model.providers.iter().find_map(|name| manifest.variant_for(name));
+    let variant = variant.unwrap_or(&manifest.variants[0]);
+    let need = Need::of(package, variant, config.engine.slots, config.engine.context);
     let says = format!("the model needs {need}");
     match board.room {
         Some(room) if need.total() > room => Finding::bad(
@@ -140,6 +143,8 @@ fn tried(name: &str, dir: &std::path::Path, config: &Config) -> Finding {
         runtime: config.runtime.onnxruntime.clone(),
         package: dir.to_owned(),
         provider: provider(config, name),
+        // Files of whoever asks would lie where the daemon cannot replace them.
+        prepared: None,
         context: config.engine.context,
         threads: host::engine_threads(config.engine.threads),
     };

@@ -127,6 +127,7 @@ impl Graph {
             package_bytes: package_bytes(manifest),
             provider,
             watch: how.watch,
+            compiled: how.compiled,
         };
         let room = Room { slots: options.slots, context: options.context.min(manifest.context) };
         let runner = match variant.shapes {
@@ -151,6 +152,7 @@ impl Graph {
             package_bytes: package_bytes(manifest),
             provider: &Provider::cpu(),
             watch: None,
+            compiled: Compiled::Not,
         };
         opening.pack(dir, &variant.graph, packed)
     }
@@ -212,6 +214,20 @@ pub(super) struct How<'a> {
     pub(super) watch: Option<&'a Watch>,
     /// A file that [`Graph::pack`] has written, to be opened instead of the package's.
     pub(super) packed: Option<&'a Path>,
+    /// Graphs as the provider's compiler leaves them.
+    pub(super) compiled: Compiled<'a>,
+}
+
+/// Graphs as a provider's compiler leaves them (ONNX Runtime's EP context), in a directory.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) enum Compiled<'a> {
+    /// Nobody asks for them.
+    #[default]
+    Not,
+    /// They are written there.
+    Now(&'a Path),
+    /// They lie there.
+    Before(&'a Path),
 }
 
 /// The library, if it is new enough.

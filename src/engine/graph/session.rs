@@ -11,7 +11,7 @@ use ort::{
     },
 };
 
-use super::GraphError;
+use super::{Compiled, GraphError};
 use crate::engine::provider::{Provider, Watch};
 
 /// Packages below this let idle threads spin between operators. Waking a sleeping thread
@@ -26,6 +26,7 @@ pub(super) struct Opening<'a> {
     pub(super) package_bytes: u64,
     pub(super) provider: &'a Provider,
     pub(super) watch: Option<&'a Watch>,
+    pub(super) compiled: Compiled<'a>,
 }
 
 impl Opening<'_> {
@@ -36,13 +37,26 @@ impl Opening<'_> {
         graph: &str,
         sizes: &[(&str, usize)],
     ) -> Result<Session, GraphError> {
-        let sized = |mut builder: SessionBuilder| {
+        let (name, data) = compiled_names(graph, sizes);
+        if let Compiled::Before(compiled) = self.compiled
+            && compiled.join(&name).is_file()
+        {
+            // Its sizes are those with which it was compiled.
+            return self.open_with(&compiled.join(&name), graph, Ok);
+        }
+        let change = |mut builder: SessionBuilder| {
             for (name, size) in sizes {
                 builder = builder.with_dimension_override(name, *size as i64)?;
             }
-            Ok(builder)
+            let Compiled::Now(compiled) = self.compiled else { return Ok(builder) };
+            Ok(builder
+                .with_config_entry("ep.context_enable", "1")?
+                // In a file of their own: there is a limit of 2 GB to what can be inside.
+                .with_config_entry("ep.context_embed_mode", "0")?
+                .with_config_entry("ep.context_model_external_initializers_file_name", &data)?
+                .with_config_entry("ep.context_file_path", compiled.join(&name).to_string_lossy())?)
         };
-        self.open_with(&dir.join(graph), graph, sized)
+        self.open_with(&dir.join(graph), graph, change)
     }
 
     /// Opens what [`pack`](Self::pack) has written.
@@ -105,4 +119,11 @@ impl Opening<'_> {
         // takes that, and XNNPACK takes a third of the products less.
         Ok(builder.with_config_entry("optimization.disable_specified_optimizers", "MatMulAddFusion")?)
     }
+}
+
+/// Files of what is compiled of `graph` for these sizes: the graph, and weights that the compiler leaves alone.
+fn compiled_names(graph: &str, sizes: &[(&str, usize)]) -> (String, String) {
+    let stem: String = graph.trim_end_matches(".onnx").replace('/', "-");
+    let sizes: String = sizes.iter().map(|(name, size)| format!("-{name}-{size}")).collect();
+    (format!("{stem}{sizes}.onnx"), format!("{stem}{sizes}.data"))
 }

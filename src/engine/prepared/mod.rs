@@ -1,0 +1,262 @@
+//! What is made of a model once for this board, and kept on the disk.
+//!
+//! - The weights as ONNX Runtime packs them for the processor. It packs them when a model is
+//!   loaded, which takes time and as much memory again, and that memory cannot be given back.
+//!   Written down they are mapped like any file: the kernel may drop them and read them again,
+//!   a restart finds them in memory, and two processes share them.
+//! - The graph as an accelerator's compiler leaves it (a context binary). Compiling can take
+//!   minutes.
+//!
+//! What is written holds for one package, one version of the library, and one processor or
+//! accelerator with its driver; for any other it is made anew.
+
+mod key;
+
+use std::{
+    fs::{self, File},
+    io,
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Graph, GraphError, GraphOptions, Provider};
+use crate::{
+    domain::limits,
+    model::{Package, Variant},
+};
+
+/// Says what lies beside it. It is written last.
+const NOTE: &str = "prepared.toml";
+const GRAPH: &str = "model.onnx";
+const PART: &str = "part";
+
+/// Where what was prepared is kept, and what is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Prepared {
+    /// Directory; one below it for each thing.
+    pub dir: PathBuf,
+    /// Disk that stays free, bytes.
+    pub keep_free: u64,
+    /// The processors, in words that differ where their abilities do.
+    pub processors: String,
+    /// The kernel's release, and with it that of its drivers.
+    pub kernel: String,
+    /// Packages of so many bytes have their weights packed; `None`: none has.
+    pub pack_from: Option<u64>,
+    /// What accelerators' compilers leave.
+    pub compiled: bool,
+}
+
+/// What lies under a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// Nothing, or not what was written.
+    Nothing,
+    /// That it is not worth trying.
+    Useless,
+    /// Files, in this directory.
+    At(PathBuf),
+}
+
+/// Files as they were when they were written.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Note {
+    #[serde(default)]
+    file: Vec<Noted>,
+}
+
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Noted {
+    name: String,
+    bytes: u64,
+    /// Nanoseconds since 1970.
+    changed: u64,
+}
+
+/// Why something is not kept. The model runs without it.
+#[derive(Debug, thiserror::Error)]
+enum NotKept {
+    #[error("{}: {source}", .path.display())]
+    Io { path: PathBuf, source: io::Error },
+    #[error("{0}")]
+    Graph(#[from] GraphError),
+    #[error("it takes {} MB of disk, of which {} can be had", .needed / 1_000_000, .free / 1_000_000)]
+    NoRoom { needed: u64, free: u64 },
+}
+
+impl NotKept {
+    fn io(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        |source| Self::Io { path: path.to_owned(), source }
+    }
+}
+
+impl Prepared {
+    /// The graph with packed weights for `variant` of `package`; `making` is told before they are made. `None`: it is
+    /// not worth it, or cannot be done.
+    pub(super) fn packed(
+        &self,
+        package: &Package,
+        variant: &Variant,
+        (runtime, threads): (&str, usize),
+        making: &mut dyn FnMut(),
+    ) -> Option<PathBuf> {
+        let bytes = package.weights_bytes(variant);
+        let is_worth_it = self.pack_from.is_some_and(|least| bytes >= least);
+        // Without a list of its files nobody would notice that a package has changed.
+        if !is_worth_it || variant.shapes.is_some() || package.manifest.files.is_empty() {
+            return None;
+        }
+        let name = key::packed(package, variant, runtime, &self.processors);
+        if let Found::At(dir) = self.find(&name) {
+            return Some(dir.join(GRAPH));
+        }
+        making();
+        tracing::info!(megabytes = bytes / 1_000_000, "packing the weights for this processor, once");
+        let write = |part: &Path| {
+            let with = (&package.manifest, variant);
+            Graph::pack(&package.dir, with, threads, &part.join(GRAPH))
+        };
+        let needed = bytes / 2 * limits::PACKED_WEIGHTS_SIZE_HALVES;
+        match self.begin(&name, needed).and_then(|part| Ok(write(&part)?)).and_then(|()| self.finish(&name)) {
+            Ok(dir) => Some(dir.join(GRAPH)),
+            Err(error) => {
+                tracing::warn!(%error, "packed weights are not kept: the model takes more memory and loads more slowly");
+                None
+            }
+        }
+    }
+
+    /// Name of what `provider` compiles of `variant`, where that is kept.
+    pub(super) fn compiled_name(
+        &self,
+        package: &Package,
+        variant: &Variant,
+        (runtime, sizes): (&str, &GraphOptions),
+        provider: &Provider,
+    ) -> Option<String> {
+        let is_kept = self.compiled && !provider.is_cpu() && !package.manifest.files.is_empty();
+        is_kept.then(|| key::compiled(package, variant, (runtime, &self.kernel), sizes, provider))
+    }
+
+    /// What was kept under this name, if it is as it was then.
+    pub(super) fn find(&self, name: &str) -> Found {
+        let dir = self.dir.join(name);
+        let Some(note) = read_whole(&dir) else { return Found::Nothing };
+        // The sweep takes the one that was not used for longest.
+        let _ = File::open(dir.join(NOTE)).and_then(|note| note.set_modified(SystemTime::now()));
+        if note.file.is_empty() { Found::Useless } else { Found::At(dir) }
+    }
+
+    /// A directory to write into, if there is room.
+    fn begin(&self, name: &str, needed: u64) -> Result<PathBuf, NotKept> {
+        let io = NotKept::io;
+        fs::create_dir_all(&self.dir).map_err(io(&self.dir))?;
+        self.sweep(name)?;
+        let disk = rustix::fs::statvfs(&self.dir).map_err(|e| io(&self.dir)(e.into()))?;
+        let free = (disk.f_bavail * disk.f_frsize).saturating_sub(self.keep_free);
+        if needed > free {
+            return Err(NotKept::NoRoom { needed, free });
+        }
+        let part = self.part(name);
+        fs::create_dir(&part).map_err(io(&part))?;
+        Ok(part)
+    }
+
+    /// The same for what is compiled, of which nobody knows how large it gets: as large as the weights is likely.
+    pub(super) fn begin_compiling(&self, name: &str, weights: u64) -> Option<PathBuf> {
+        let begun = self.begin(name, weights.saturating_mul(2));
+        begun.map_err(|error| tracing::warn!(%error, "what is compiled is not kept")).ok()
+    }
+
+    /// Ends what [`begin_compiling`](Self::begin_compiling) began.
+    pub(super) fn finish_compiling(&self, name: &str) -> Option<PathBuf> {
+        let finished = self.finish(name);
+        finished.map_err(|error| tracing::warn!(%error, "what is compiled is not kept")).ok()
+    }
+
+    /// Remembers that this provider writes nothing that it could read again, so that nobody tries once more.
+    pub(super) fn mark_useless(&self, name: &str) {
+        Self::discard(&self.dir.join(name));
+        if self.begin(name, 0).and_then(|_| self.finish(name)).is_err() {
+            tracing::debug!(name, "it cannot be remembered that there is nothing to keep");
+        }
+    }
+
+    /// What was written is whole from now on.
+    fn finish(&self, name: &str) -> Result<PathBuf, NotKept> {
+        let (io, part, dir) = (NotKept::io, self.part(name), self.dir.join(name));
+        let note = toml::to_string(&note(&part, true).map_err(io(&part))?).unwrap_or_default();
+        fs::write(part.join(NOTE), note).map_err(io(&part))?;
+        sync(&part.join(NOTE)).and_then(|()| sync(&part)).map_err(io(&part))?;
+        fs::rename(&part, &dir).map_err(io(&dir))?;
+        sync(&self.dir).map_err(io(&self.dir))?;
+        Ok(dir)
+    }
+
+    /// Takes away what did not hold what it promised.
+    pub(super) fn discard(dir: &Path) {
+        let _ = fs::remove_dir_all(dir);
+    }
+
+    fn part(&self, name: &str) -> PathBuf {
+        self.dir.join(format!("{name}.{PART}"))
+    }
+
+    /// Makes room for `name`: what was begun goes, and of the others of its kind all but the one that was used last, to
+    /// which a board may come back.
+    fn sweep(&self, name: &str) -> Result<(), NotKept> {
+        let kind = name.split_once('-').map_or(name, |(kind, _)| kind);
+        let mut others = Vec::new();
+        for entry in fs::read_dir(&self.dir).map_err(NotKept::io(&self.dir))? {
+            let path = entry.map_err(NotKept::io(&self.dir))?.path();
+            let found = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
+            if found.split_once('-').map_or(found, |(kind, _)| kind) == kind {
+                let used = fs::metadata(path.join(NOTE)).and_then(|note| note.modified()).ok();
+                let is_other = found != name && !found.ends_with(PART);
+                others.push((used.filter(|_| is_other), path));
+            }
+        }
+        others.sort();
+        let kept = others.iter().rposition(|(used, _)| used.is_some());
+        for (at, (_, path)) in others.iter().enumerate() {
+            if Some(at) != kept {
+                fs::remove_dir_all(path).map_err(NotKept::io(path))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Its note, if it was written to its end and is as it was then.
+fn read_whole(dir: &Path) -> Option<Note> {
+    let noted: Note = toml::from_str(&fs::read_to_string(dir.join(NOTE)).ok()?).ok()?;
+    note(dir, false).ok().filter(|found| *found == noted)
+}
+
+/// What lies in `dir`, written out to the disk if `synced`.
+fn note(dir: &Path, synced: bool) -> io::Result<Note> {
+    let mut file = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let Ok(name) = entry.file_name().into_string() else { continue };
+        if name == NOTE {
+            continue;
+        }
+        if synced {
+            sync(&entry.path())?;
+        }
+        let about = entry.metadata()?;
+        let since = about.modified()?.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        file.push(Noted { name, bytes: about.len(), changed: since.as_nanos() as u64 });
+    }
+    file.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(Note { file })
+}
+
+fn sync(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
