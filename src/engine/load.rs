@@ -6,7 +6,7 @@ use super::{
     Graph, GraphError, GraphOptions, Need, PassedOver, Placement, Prepared, ProbeRequest, Provider, Room,
     RuntimeError, RuntimeInfo, load_runtime,
     open::{Opening, variant_for},
-    probe::try_provider,
+    probe::{pack, try_provider},
     state::{LoadStage, Model},
 };
 use crate::{
@@ -160,29 +160,39 @@ fn open_tried(
     let sizes = GraphOptions { slots: options.slots, context: options.context, threads: options.threads };
     let opening = Opening { package, variant, provider, runtime, sizes: &sizes };
     let prepared = options.prepared.as_ref();
+    let request = ProbeRequest {
+        runtime: options.runtime.clone(),
+        package: package.dir.clone(),
+        provider: provider.clone(),
+        prepared: options.prepared.clone(),
+        context: options.context,
+        threads: options.threads,
+    };
+    let program = options.probe.as_deref();
+    if provider.is_cpu() {
+        if opening.lacks_packed(prepared) {
+            report(LoadStage::Packing { bytes: package.weights_bytes(variant) });
+            tracing::info!("packing the weights for this processor, once");
+            let packed = program.map_or_else(|| opening.pack(prepared), |program| pack(program, &request));
+            if let Err(error) = packed {
+                tracing::warn!(
+                    error,
+                    "packed weights are not kept: the model takes more memory and loads more slowly"
+                );
+            }
+        }
+        return Ok((opening.packed(prepared, report)?, variant.clone(), None));
+    }
     let mut placement = None;
-    if let Some(program) = options.probe.as_deref().filter(|_| !provider.is_cpu()) {
+    if let Some(program) = program {
         report(LoadStage::Provider);
-        let request = ProbeRequest {
-            runtime: options.runtime.clone(),
-            package: package.dir.clone(),
-            provider: provider.clone(),
-            prepared: options.prepared.clone(),
-            context: options.context,
-            threads: options.threads,
-        };
         let found = try_provider(program, &request).or_else(|why| {
             // Another driver may crash over what the one before it compiled.
             if opening.forget_compiled(prepared) { try_provider(program, &request) } else { Err(why) }
         });
         placement = Some(found.map_err(LoadError::Provider)?);
     }
-    let graph = if provider.is_cpu() {
-        opening.packed(prepared, report)?
-    } else {
-        opening.compiled_before(prepared, report)?
-    };
-    Ok((graph, variant.clone(), placement))
+    Ok((opening.compiled_before(prepared, report)?, variant.clone(), placement))
 }
 
 fn fits(options: &EngineOptions, package: &Package, variant: &Variant) -> Result<(), LoadError> {

@@ -3,7 +3,7 @@
 use super::{
     Graph, GraphOptions, LoadError, Placement, Prepared, Provider, RuntimeInfo,
     graph::{Compiled, How},
-    prepared::Found,
+    prepared::{Found, PACKED_GRAPH},
     provider::Watch,
     sample::argmax,
     state::LoadStage,
@@ -21,6 +21,18 @@ pub(super) struct Opening<'a> {
 }
 
 impl Opening<'_> {
+    /// Whether packed weights would be worth having and are not there.
+    pub(super) fn lacks_packed(&self, prepared: Option<&Prepared>) -> bool {
+        self.packed_weights(prepared).is_some_and(|(prepared, name)| prepared.find(&name) == Found::Nothing)
+    }
+
+    /// Packs the weights, here and now.
+    pub(super) fn pack(&self, prepared: Option<&Prepared>) -> Result<(), String> {
+        let Some((prepared, name)) = self.packed_weights(prepared) else { return Ok(()) };
+        let packed = prepared.pack(&name, self.package, self.variant, self.sizes.threads);
+        packed.map_err(|error| error.to_string())
+    }
+
     /// With packed weights, where they are kept. Those that do not load, or do not compute what they should, are thrown
     /// away, and the model is opened as it is.
     pub(super) fn packed(
@@ -28,18 +40,21 @@ impl Opening<'_> {
         prepared: Option<&Prepared>,
         report: &mut dyn FnMut(LoadStage),
     ) -> Result<Graph, LoadError> {
-        let bytes = self.weights();
-        let mut making = || report(LoadStage::Packing { bytes });
-        let with = (self.runtime.version.as_str(), self.sizes.threads);
-        let packed = prepared.and_then(|p| p.packed(self.package, self.variant, with, &mut making));
-        if let Some(packed) = &packed {
-            let how = How { packed: Some(packed), ..How::default() };
-            match self.open(how, report) {
+        if let Some((prepared, name)) = self.packed_weights(prepared)
+            && let Found::At(dir) = prepared.find(&name)
+        {
+            let packed = dir.join(PACKED_GRAPH);
+            match self.open(How { packed: Some(&packed), ..How::default() }, report) {
                 Ok(graph) => return Ok(graph),
-                Err(error) => throw_away(packed.parent().unwrap_or(packed), &error),
+                Err(error) => throw_away(&dir, &error),
             }
         }
         self.open(How::default(), report)
+    }
+
+    fn packed_weights<'p>(&self, prepared: Option<&'p Prepared>) -> Option<(&'p Prepared, String)> {
+        let (prepared, runtime) = (prepared?, &self.runtime.version);
+        Some((prepared, prepared.packed_name(self.package, self.variant, runtime)?))
     }
 
     /// As the provider's compiler left it, where that is kept; else as it is.

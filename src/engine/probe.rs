@@ -3,7 +3,7 @@
 //! The daemon starts itself once more (`outpost probe`), hands it the question as JSON on
 //! its standard input and reads a line of JSON back. The child loads the package on the
 //! provider and runs its self-test, with ONNX Runtime's log at the level that tells which
-//! nodes went where. No answer means that it died: how, its exit status says.
+//! nodes went where. For the processor, which needs no trial, it packs the weights. No answer means that it died: how, its exit status says.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -31,7 +31,7 @@ pub struct ProbeRequest {
     pub package: PathBuf,
     /// On what.
     pub provider: Provider,
-    /// Where is kept what the provider compiles; `None`: nowhere.
+    /// Where is kept what is made of the model; `None`: nowhere.
     pub prepared: Option<Prepared>,
     /// Tokens of one slot.
     pub context: usize,
@@ -64,7 +64,16 @@ fn try_here(request: &ProbeRequest) -> Result<Placement, String> {
     let variant = variant_for(&package, &request.provider).map_err(|e| text(&e))?;
     let opening =
         Opening { package: &package, variant, provider: &request.provider, runtime: &runtime, sizes: &sizes };
-    opening.compiled_now(request.prepared.as_ref()).map_err(|e| text(&e))
+    let prepared = request.prepared.as_ref();
+    if request.provider.is_cpu() {
+        return opening.pack(prepared).map(|()| Placement::default());
+    }
+    opening.compiled_now(prepared).map_err(|e| text(&e))
+}
+
+/// Packs the weights for the processor in a process of `program`: what that took of memory, it gives back at its end.
+pub(super) fn pack(program: &Path, request: &ProbeRequest) -> Result<(), String> {
+    ask(program, request).map(drop)
 }
 
 /// Tries a provider in a process of `program`: where the graph's nodes went, or why it is of no use.

@@ -29,6 +29,7 @@ mod connections;
 mod doctor;
 mod fairness;
 mod first_try;
+mod fixed;
 mod harness;
 #[path = "../support/hf/mod.rs"]
 mod hf;

@@ -51,6 +51,7 @@ fn packed_weights_are_made_once_take_no_memory_of_their_own_and_answer_the_same(
     let [dir] = &made[..] else { panic!("{made:?}") };
     assert!(dir.file_name().unwrap().to_str().unwrap().starts_with("packed-smollm2-135m-instruct-"));
     assert_eq!(answer(&daemon), wanted);
+    let first = anonymous_mb(&daemon);
     kill(&mut daemon);
     let data = |dir: &PathBuf| fs::metadata(dir.join("model.onnx.data")).unwrap().modified().unwrap();
     let written = data(dir);
@@ -58,8 +59,10 @@ fn packed_weights_are_made_once_take_no_memory_of_their_own_and_answer_the_same(
     assert_eq!((packed(&daemon), data(dir)), (made.clone(), written), "it is not made once more");
     assert_eq!(answer(&daemon), wanted);
     let after = anonymous_mb(&daemon);
-    println!("anonymous memory: {before} MB, with packed weights {after} MB");
-    assert!(after + 60 < before, "{before} MB, with packed weights {after} MB");
+    let found = format!("anonymous memory: {before} MB, with packed weights {first} MB, then {after} MB");
+    println!("{found}");
+    // Who packs them does not keep what that took.
+    assert!(first.max(after) + 60 < before, "{found}");
 }
 
 #[test]
@@ -101,7 +104,12 @@ fn a_daemon_that_is_killed_while_it_packs_begins_again() {
     ];
     let mut daemon = Daemon::spawn(&settings.each_ref().map(String::as_str));
     until("it has begun to pack", || {
-        packed(&daemon).iter().any(|path| path.extension().is_some_and(|e| e == "part")).then_some(())
+        packed(&daemon)
+            .iter()
+            .any(|path| {
+                path.join("model.onnx.data").exists() && path.extension().is_some_and(|e| e == "part")
+            })
+            .then_some(())
     });
     kill(&mut daemon);
     // Of other models only the one that was used last stays.

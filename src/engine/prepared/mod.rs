@@ -29,7 +29,8 @@ use crate::{
 
 /// Says what lies beside it. It is written last.
 const NOTE: &str = "prepared.toml";
-const GRAPH: &str = "model.onnx";
+/// The graph among packed weights.
+pub(super) const PACKED_GRAPH: &str = "model.onnx";
 const PART: &str = "part";
 
 /// Where what was prepared is kept, and what is.
@@ -79,7 +80,7 @@ struct Noted {
 
 /// Why something is not kept. The model runs without it.
 #[derive(Debug, thiserror::Error)]
-enum NotKept {
+pub(super) enum NotKept {
     #[error("{}: {source}", .path.display())]
     Io { path: PathBuf, source: io::Error },
     #[error("{0}")]
@@ -95,39 +96,31 @@ impl NotKept {
 }
 
 impl Prepared {
-    /// The graph with packed weights for `variant` of `package`; `making` is told before they are made. `None`: it is
-    /// not worth it, or cannot be done.
-    pub(super) fn packed(
+    /// Name of the packed weights of `variant`, where it is worth having them.
+    pub(super) fn packed_name(&self, package: &Package, variant: &Variant, runtime: &str) -> Option<String> {
+        let is_worth_it = self.pack_from.is_some_and(|least| package.weights_bytes(variant) >= least);
+        // Without a list of its files nobody would notice that a package has changed.
+        let can_be = variant.shapes.is_none() && !package.manifest.files.is_empty();
+        (is_worth_it && can_be).then(|| key::packed(package, variant, runtime, &self.processors))
+    }
+
+    /// Packs weights and keeps them under `name`.
+    pub(super) fn pack(
         &self,
+        name: &str,
         package: &Package,
         variant: &Variant,
-        (runtime, threads): (&str, usize),
-        making: &mut dyn FnMut(),
-    ) -> Option<PathBuf> {
-        let bytes = package.weights_bytes(variant);
-        let is_worth_it = self.pack_from.is_some_and(|least| bytes >= least);
-        // Without a list of its files nobody would notice that a package has changed.
-        if !is_worth_it || variant.shapes.is_some() || package.manifest.files.is_empty() {
-            return None;
+        threads: usize,
+    ) -> Result<(), NotKept> {
+        let needed = package.weights_bytes(variant) / 2 * limits::PACKED_WEIGHTS_SIZE_HALVES;
+        let part = self.begin(name, needed)?;
+        let packed =
+            Graph::pack(&package.dir, (&package.manifest, variant), threads, &part.join(PACKED_GRAPH));
+        if packed.is_err() {
+            Self::discard(&part);
         }
-        let name = key::packed(package, variant, runtime, &self.processors);
-        if let Found::At(dir) = self.find(&name) {
-            return Some(dir.join(GRAPH));
-        }
-        making();
-        tracing::info!(megabytes = bytes / 1_000_000, "packing the weights for this processor, once");
-        let write = |part: &Path| {
-            let with = (&package.manifest, variant);
-            Graph::pack(&package.dir, with, threads, &part.join(GRAPH))
-        };
-        let needed = bytes / 2 * limits::PACKED_WEIGHTS_SIZE_HALVES;
-        match self.begin(&name, needed).and_then(|part| Ok(write(&part)?)).and_then(|()| self.finish(&name)) {
-            Ok(dir) => Some(dir.join(GRAPH)),
-            Err(error) => {
-                tracing::warn!(%error, "packed weights are not kept: the model takes more memory and loads more slowly");
-                None
-            }
-        }
+        packed?;
+        self.finish(name).map(drop)
     }
 
     /// Name of what `provider` compiles of `variant`, where that is kept.
@@ -202,8 +195,9 @@ impl Prepared {
         let _ = fs::remove_dir_all(dir);
     }
 
+    /// Each process has its own: one that outlives its daemon finishes nothing that another has begun.
     fn part(&self, name: &str) -> PathBuf {
-        self.dir.join(format!("{name}.{PART}"))
+        self.dir.join(format!("{name}.{}.{PART}", std::process::id()))
     }
 
     /// Makes room for `name`: what was begun goes, and of the others of its kind all but the one that was used last, to
