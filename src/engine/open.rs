@@ -3,7 +3,7 @@
 use super::{
     Graph, GraphOptions, LoadError, Placement, Prepared, Provider, RuntimeInfo,
     graph::{Compiled, How},
-    prepared::{Found, PACKED_GRAPH},
+    prepared::PACKED_GRAPH,
     provider::Watch,
     sample::argmax,
     state::LoadStage,
@@ -23,7 +23,7 @@ pub(super) struct Opening<'a> {
 impl Opening<'_> {
     /// Whether packed weights would be worth having and are not there.
     pub(super) fn lacks_packed(&self, prepared: Option<&Prepared>) -> bool {
-        self.packed_weights(prepared).is_some_and(|(prepared, name)| prepared.find(&name) == Found::Nothing)
+        self.packed_weights(prepared).is_some_and(|(prepared, name)| prepared.find(&name).is_none())
     }
 
     /// Packs the weights, here and now.
@@ -41,7 +41,7 @@ impl Opening<'_> {
         report: &mut dyn FnMut(LoadStage),
     ) -> Result<Graph, LoadError> {
         if let Some((prepared, name)) = self.packed_weights(prepared)
-            && let Found::At(dir) = prepared.find(&name)
+            && let Some(dir) = prepared.find(&name)
         {
             let packed = dir.join(PACKED_GRAPH);
             match self.open(How { packed: Some(&packed), ..How::default() }, report) {
@@ -64,7 +64,7 @@ impl Opening<'_> {
         report: &mut dyn FnMut(LoadStage),
     ) -> Result<Graph, LoadError> {
         if let Some((prepared, name)) = self.kept(prepared)
-            && let Found::At(dir) = prepared.find(&name)
+            && let Some(dir) = prepared.find(&name)
         {
             let how = How { compiled: Compiled::Before(&dir), ..How::default() };
             match self.open(how, report) {
@@ -79,13 +79,11 @@ impl Opening<'_> {
     /// the same. Who hears which nodes go where hears it of that graph which will serve.
     pub(super) fn compiled_now(&self, prepared: Option<&Prepared>) -> Result<Placement, LoadError> {
         let Some((prepared, name)) = self.kept(prepared) else { return self.watched(Compiled::Not) };
-        match prepared.find(&name) {
-            Found::Useless => return self.watched(Compiled::Not),
-            Found::At(dir) => match self.watched(Compiled::Before(&dir)) {
+        if let Some(dir) = prepared.find(&name) {
+            match self.watched(Compiled::Before(&dir)) {
                 Ok(placement) => return Ok(placement),
                 Err(error) => throw_away(&dir, &error),
-            },
-            Found::Nothing => {}
+            }
         }
         let Some(part) = prepared.begin_compiling(&name, self.weights()) else {
             return self.watched(Compiled::Not);
@@ -111,10 +109,8 @@ impl Opening<'_> {
 
     /// Throws away what was compiled before; whether there was any.
     pub(super) fn forget_compiled(&self, prepared: Option<&Prepared>) -> bool {
-        let found = self.kept(prepared).map(|(prepared, name)| prepared.find(&name));
-        let Some(Found::At(dir)) = found else { return false };
-        Prepared::discard(&dir);
-        true
+        let found = self.kept(prepared).and_then(|(prepared, name)| prepared.find(&name));
+        found.map(|dir| Prepared::discard(&dir)).is_some()
     }
 
     /// Where what is compiled is kept, and by which name.

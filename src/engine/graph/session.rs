@@ -41,7 +41,7 @@ impl Opening<'_> {
         if let Compiled::Before(compiled) = self.compiled
             && compiled.join(&name).is_file()
         {
-            // Its sizes are those with which it was compiled.
+            // Its sizes are those with which it was compiled. Of what is not there nothing is kept.
             return self.open_with(&compiled.join(&name), graph, Ok);
         }
         let change = |mut builder: SessionBuilder| {

@@ -50,17 +50,6 @@ pub struct Prepared {
     pub compiled: bool,
 }
 
-/// What lies under a name.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Found {
-    /// Nothing, or not what was written.
-    Nothing,
-    /// That it is not worth trying.
-    Useless,
-    /// Files, in this directory.
-    At(PathBuf),
-}
-
 /// Files as they were when they were written.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -136,12 +125,14 @@ impl Prepared {
     }
 
     /// What was kept under this name, if it is as it was then.
-    pub(super) fn find(&self, name: &str) -> Found {
+    pub(super) fn find(&self, name: &str) -> Option<PathBuf> {
         let dir = self.dir.join(name);
-        let Some(note) = read_whole(&dir) else { return Found::Nothing };
+        if !is_whole(&dir) {
+            return None;
+        }
         // The sweep takes the one that was not used for longest.
         let _ = File::open(dir.join(NOTE)).and_then(|note| note.set_modified(SystemTime::now()));
-        if note.file.is_empty() { Found::Useless } else { Found::At(dir) }
+        Some(dir)
     }
 
     /// A directory to write into, if there is room.
@@ -171,7 +162,7 @@ impl Prepared {
         finished.map_err(|error| tracing::warn!(%error, "what is compiled is not kept")).ok()
     }
 
-    /// Remembers that this provider writes nothing that it could read again, so that nobody tries once more.
+    /// Keeps nothing under this name: the provider writes nothing that it could read again, and nobody tries once more.
     pub(super) fn mark_useless(&self, name: &str) {
         Self::discard(&self.dir.join(name));
         if self.begin(name, 0).and_then(|_| self.finish(name)).is_err() {
@@ -225,10 +216,10 @@ impl Prepared {
     }
 }
 
-/// Its note, if it was written to its end and is as it was then.
-fn read_whole(dir: &Path) -> Option<Note> {
-    let noted: Note = toml::from_str(&fs::read_to_string(dir.join(NOTE)).ok()?).ok()?;
-    note(dir, false).ok().filter(|found| *found == noted)
+/// Whether it was written to its end and is as it was then.
+fn is_whole(dir: &Path) -> bool {
+    let noted = fs::read_to_string(dir.join(NOTE)).ok().and_then(|text| toml::from_str::<Note>(&text).ok());
+    noted.is_some_and(|noted| note(dir, false).is_ok_and(|found| found == noted))
 }
 
 /// What lies in `dir`, written out to the disk if `synced`.
