@@ -1,4 +1,4 @@
-//! An accelerator's compiler at work: OpenVINO, on the processor, inside an ONNX Runtime that was built with it.
+//! An accelerator's compiler at work: `OpenVINO`, on the processor, inside an ONNX Runtime that was built with it.
 #![cfg(target_arch = "x86_64")]
 
 use std::{fs, os::unix::fs::MetadataExt, path::PathBuf, thread};

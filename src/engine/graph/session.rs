@@ -124,6 +124,6 @@ impl Opening<'_> {
 /// Files of what is compiled of `graph` for these sizes: the graph, and weights that the compiler leaves alone.
 fn compiled_names(graph: &str, sizes: &[(&str, usize)]) -> (String, String) {
     let stem: String = graph.trim_end_matches(".onnx").replace('/', "-");
-    let sizes: String = sizes.iter().map(|(name, size)| format!("-{name}-{size}")).collect();
-    (format!("{stem}{sizes}.onnx"), format!("{stem}{sizes}.data"))
+    let sized = sizes.iter().fold(stem, |name, (dimension, size)| format!("{name}-{dimension}-{size}"));
+    (format!("{sized}.onnx"), format!("{sized}.data"))
 }

@@ -44,7 +44,9 @@ fn name(kind: &str, package: &Package, parts: &[&str]) -> String {
         hash.update([0]);
     };
     part(&FORMAT.to_string());
-    parts.iter().for_each(|text| part(text));
+    for text in parts {
+        part(text);
+    }
     for file in &package.manifest.files {
         part(&format!("{} {} {}", file.path, file.bytes, file.sha256));
     }

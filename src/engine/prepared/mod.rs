@@ -19,6 +19,7 @@ use std::{
     time::SystemTime,
 };
 
+use rustix::fs::{Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
 use serde::{Deserialize, Serialize};
 
 use super::{Graph, GraphError, GraphOptions, Provider};
@@ -131,7 +132,7 @@ impl Prepared {
             return None;
         }
         // The sweep takes the one that was not used for longest.
-        let _ = File::open(dir.join(NOTE)).and_then(|note| note.set_modified(SystemTime::now()));
+        let _ = File::open(dir.join(NOTE)).map(|note| rustix::fs::futimens(note, &used_now()));
         Some(dir)
     }
 
@@ -240,6 +241,12 @@ fn note(dir: &Path, synced: bool) -> io::Result<Note> {
     }
     file.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(Note { file })
+}
+
+/// The kernel's time, for a file that is used.
+fn used_now() -> Timestamps {
+    let only = |tv_nsec| Timespec { tv_sec: 0, tv_nsec };
+    Timestamps { last_access: only(UTIME_OMIT), last_modification: only(UTIME_NOW) }
 }
 
 fn sync(path: &Path) -> io::Result<()> {

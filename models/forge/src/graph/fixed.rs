@@ -32,7 +32,10 @@ const TOKENS: [Dimension<'static>; 2] = [Fixed(1), Named("tokens")];
 /// Writes the graph and its data into `dir`. Number formats of `plan` are not looked at.
 pub fn write_fixed(plan: &Plan<'_>, dir: &Path, progress: &dyn Progress) -> Result<()> {
     let mut store = Store::named(dir, DATA_FILE)?;
-    progress.begin("weights, fixed sizes", plan.tensors.bytes());
+    // A tied table is written twice: as rows, and as the factor on the right.
+    let tied =
+        plan.decoder.output.is_none().then(|| weights::source_bytes(plan.tensors, &plan.decoder.table));
+    progress.begin("weights, fixed sizes", plan.tensors.bytes() + tied.unwrap_or(0));
     let part = Part::whole(plan.decoder);
     let mut writer =
         Writer { plan, part: &part, progress, store: &mut store, graph: GraphBuilder::default() };
