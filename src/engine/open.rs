@@ -97,8 +97,10 @@ impl Opening<'_> {
                 Err(error) => throw_away(&dir, &error),
             }
         }
+        let placement = self.watched(Compiled::Not)?;
+        // It computes, so that it was no passing trouble.
         prepared.mark_useless(&name);
-        self.watched(Compiled::Not)
+        Ok(placement)
     }
 
     fn watched(&self, compiled: Compiled<'_>) -> Result<Placement, LoadError> {
